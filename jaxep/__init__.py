@@ -1,0 +1,34 @@
+"""jaxep: equilibrium propagation in JAX, for deep convolutional networks and any energy of yours."""
+
+from jaxep.estimators import BPTT, EP, Aux, Implicit, centered, one_sided, random_sign
+from jaxep.primitive import Energy, hard_sigmoid, phi_aug, relu
+from jaxep.solvers import (
+    AndersonAcceleration,
+    Fixed,
+    FixedPointIteration,
+    Solution,
+    Solver,
+    Tolerance,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BPTT",
+    "EP",
+    "AndersonAcceleration",
+    "Aux",
+    "Energy",
+    "Fixed",
+    "FixedPointIteration",
+    "Implicit",
+    "Solution",
+    "Solver",
+    "Tolerance",
+    "centered",
+    "hard_sigmoid",
+    "one_sided",
+    "phi_aug",
+    "random_sign",
+    "relu",
+]
