@@ -129,7 +129,7 @@ def test_truncated_bptt_approaches_full_bptt():
     system = model("le")
     exact = exact_gradient(system)
     errors = [error(gradient(BPTT(Fixed(200), k), system), exact) for k in (2, 10, 40)]
-    assert errors[0] > 1e-3 > errors[1] > 10 * errors[2]
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]
 
 
 @pytest.mark.parametrize("has_readout", [True, False])

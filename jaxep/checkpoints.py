@@ -1,0 +1,391 @@
+"""What a run keeps in its work directory to go on: its configuration and its training states.
+
+A checkpoint is an orbax step directory with the leaves of the state by their path in it, and a JSON
+record: the caller's metadata and every leaf's type, shape and CRC-32. Orbax keeps no checksum of
+array data (a flipped bit came back as other numbers, without an error) and casts to the dtype it is
+asked for; by the record a damaged state and the state of another network are told.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging as absl_logging
+
+from jaxep.errors import CheckpointError
+from jaxep.reporting import write_atomically
+
+PyTree = Any
+StrPath = str | os.PathLike[str]
+
+
+def open_run(workdir: StrPath, config: Mapping[str, Any]) -> None:
+    """Makes `workdir` and its config.json, or checks that the run in it has this same `config`.
+
+    Args:
+      workdir: directory of the run; it and its parents are made where missing.
+      config: settings as JSON values (tuples count as lists).
+
+    Raises:
+      CheckpointError: the directory holds a run with another config (each key that differs is
+        listed with both values), an unreadable config.json, or checkpoints without a config.json,
+        or it cannot be written. Nothing is created then.
+    """
+    workdir = Path(workdir)
+    path = workdir / "config.json"
+    text = json.dumps(dict(config), indent=2) + "\n"
+    try:
+        if path.exists():
+            _refuse_other_config(path, json.loads(text))
+        elif (workdir / "checkpoints").exists():
+            raise CheckpointError(f"workdir {workdir} holds checkpoints but no config.json")
+        workdir.mkdir(parents=True, exist_ok=True)
+        # Written again over an equal one: so a directory that cannot be written is found now and
+        # not after the first epoch.
+        write_atomically(path, text)
+    except OSError as error:
+        raise CheckpointError(f"workdir {workdir} cannot be used: {_reason(error)}") from error
+
+
+def _refuse_other_config(path: Path, new: dict[str, Any]) -> None:
+    try:
+        old = dict(json.loads(path.read_text()))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a readable config: {_reason(error)}") from error
+    shown_old = {key: json.dumps(value) for key, value in old.items()}
+    shown_new = {key: json.dumps(value) for key, value in new.items()}
+    differing = [
+        f"{key} = {shown_old.get(key, 'absent')} there, {shown_new.get(key, 'absent')} here"
+        for key in {**new, **old}
+        if shown_old.get(key) != shown_new.get(key)
+    ]
+    if differing:
+        raise CheckpointError(
+            f"workdir {path.parent} holds a run with another config: {'; '.join(differing)}"
+        )
+
+
+class Checkpoints:
+    """The checkpoints of one run, in `workdir`/checkpoints; saves in the background.
+
+    A context manager: leaving it waits for the last save. The last `keep` checkpoints are kept,
+    and the one with the highest metadata["test_acc"] (the earliest of equals). With `keep` >= 2 a
+    damaged last checkpoint costs the steps since the one before it, and not the run.
+    """
+
+    def __init__(self, workdir: StrPath, *, keep: int = 2) -> None:
+        self._directory = Path(workdir).absolute() / "checkpoints"
+        self._accuracy: dict[int, float] = {}
+        policy = _LatestAndBest(max(keep, 1), self._accuracy)
+        with ExitStack() as cleanup:
+            cleanup.enter_context(_quiet())
+            with self._errors_named():
+                self._manager = _manager(self._directory, policy)
+            self._cleanup = cleanup.pop_all()
+        self._accuracy.update(_accuracies(self._manager))
+        # Where training stands: -1 at its start, None until one of the checkpoints is restored.
+        self._position = None if self._accuracy else -1
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def save(self, step: int, state: PyTree, metadata: Mapping[str, Any]) -> None:
+        """Starts to save `state` under `step`; returns when `state` may be donated or changed.
+
+        Args:
+          step: number of the checkpoint, growing; the step training stands at is not saved twice.
+          state: pytree of non-empty arrays and numbers (no typed random keys).
+          metadata: JSON values; "test_acc" ranks the checkpoint.
+
+        Raises:
+          CheckpointError: this save or the one before it failed, or the directory holds checkpoints
+            of which none was restored (they would be lost).
+        """
+        if self._position is None:
+            raise CheckpointError(
+                f"{self._directory} holds checkpoints up to step {self.latest_step()}, but none of "
+                "them was restored"
+            )
+        if step == self._position:
+            return
+        if step < self._position:
+            raise ValueError(f"checkpoint {step} cannot follow checkpoint {self._position}")
+        leaves = _named_leaves(state)
+        record = {"metadata": dict(metadata), "leaves": _fingerprints(leaves)}
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(leaves),
+            record=ocp.args.JsonSave({**record, "crc32": _record_crc(record)}),
+        )
+        self.wait()
+        with self._errors_named():
+            # Steps after the restored one are damaged, or of a future now rewritten; they stay
+            # until there is something to put in their place.
+            for stale in [s for s in self._manager.all_steps() if s > self._position]:
+                self._manager.delete(stale)
+                self._accuracy.pop(stale, None)
+            self._accuracy[step] = _accuracy(metadata)
+            self._manager.save(step, args=items)
+        self._position = step
+
+    def latest_step(self) -> int | None:
+        """The last step saved, or None in a new directory."""
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """The step kept with the highest test accuracy (the earliest of equals), or None."""
+        return _best(self._manager.all_steps(), self._accuracy)
+
+    def restore(self, template: PyTree, step: int | None = None) -> tuple[PyTree, dict[str, Any]]:
+        """Reads a checkpoint: the last one, or `step`.
+
+        Where the last is damaged the one before it is read, with a warning on stderr.
+
+        Args:
+          template: pytree of the saved structure; its leaves (arrays, `jax.ShapeDtypeStruct` or
+            numbers) give types, shapes and, where they have one, sharding.
+
+        Returns:
+          The state, bit for bit as saved, and its metadata with "step" added.
+
+        Raises:
+          CheckpointError: no checkpoint can be read, or it is the state of another network.
+        """
+        self.wait()
+        steps = self._manager.all_steps() if step is None else [step]
+        state, metadata = _first_readable(self._manager, sorted(steps, reverse=True), template)
+        self._position = metadata["step"]
+        return state, metadata
+
+    def wait(self) -> None:
+        """Waits until the last save is on disk; raises CheckpointError where it failed."""
+        with self._errors_named():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits as `wait` does, and frees the threads."""
+        with self._cleanup, self._errors_named():
+            self._manager.close()
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            text = f"{self._directory} cannot be written: {_reason(error)}"
+            raise CheckpointError(text) from error
+
+
+def read_state(
+    workdir: StrPath, template: PyTree, *, best: bool = False
+) -> tuple[PyTree, dict[str, Any]]:
+    """Reads a state out of another run's `workdir`, a teacher's, and writes nothing there.
+
+    Args:
+      template: as for `Checkpoints.restore`, or a part of it: {"params": ..., "extra": ...} reads
+        these two fields of a saved TrainState.
+      best: the checkpoint with the highest test accuracy instead of the last one.
+
+    Returns:
+      The state in the structure of `template`, and the metadata with "step" added.
+
+    Raises:
+      CheckpointError: there is no checkpoint, none can be read, or it is of another network.
+    """
+    directory = Path(workdir).absolute() / "checkpoints"
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory} does not exist: this run has no checkpoint yet")
+    with _quiet(), _manager(directory, None) as manager:
+        steps = sorted(manager.all_steps(), reverse=True)
+        first = _best(steps, _accuracies(manager)) if best else None
+        steps.sort(key=lambda step: step != first)
+        return _first_readable(manager, steps, template, partial=True)
+
+
+def _first_readable(
+    manager: ocp.CheckpointManager, steps: Sequence[int], template: PyTree, *, partial: bool = False
+) -> tuple[PyTree, dict[str, Any]]:
+    damages = []
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        try:
+            record = _record(manager, step)
+            _check_layout(manager.directory / str(step), record["leaves"], template, partial)
+            state = _read_arrays(manager, step, record["leaves"], template)
+            return state, {**record["metadata"], "step": step}
+        except _Damaged as damage:
+            damages.append(f"step {step}: {damage}")
+            if following is not None:
+                print(
+                    f"warning: checkpoint {manager.directory / str(step)} is damaged ({damage}), "
+                    f"falling back to {following}",
+                    file=sys.stderr,
+                )
+    raise CheckpointError(
+        f"{manager.directory} holds no readable checkpoint ({'; '.join(damages) or 'it is empty'})"
+    )
+
+
+class _Damaged(Exception):
+    """The files of a checkpoint are not what was written; says what is wrong with them."""
+
+
+def _record(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    try:
+        items = ocp.args.Composite(record=ocp.args.JsonRestore())
+        record = dict(manager.restore(step, args=items).record)
+        if record.pop("crc32") != _record_crc(record):
+            raise ValueError("not what was saved")
+        return record
+    except Exception as error:  # whatever a damaged file makes orbax raise
+        raise _Damaged(f"its record: {_reason(error)}") from error
+
+
+def _record_crc(record: Mapping[str, Any]) -> int:
+    as_read = json.loads(json.dumps(record))
+    return zlib.crc32(json.dumps(as_read, sort_keys=True).encode())
+
+
+def _read_arrays(
+    manager: ocp.CheckpointManager, step: int, leaves: Mapping[str, str], template: PyTree
+) -> PyTree:
+    """Reads the leaves of `template` and checks each; as NumPy arrays, so that a checkpoint does
+    not depend on the devices it was saved from."""
+    as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
+    restored = []
+    for name, leaf in _named_leaves(template).items():
+        # One by one: orbax reads all leaves at once, and where one is damaged it leaves the others
+        # in a closed event loop, from where each prints a traceback that cannot be caught.
+        item = ocp.args.PyTreeRestore({name: leaf}, {name: as_numpy}, partial_restore=True)
+        try:
+            array = manager.restore(step, args=ocp.args.Composite(state=item)).state[name]
+        except Exception as error:  # whatever a damaged file makes tensorstore or orbax raise
+            # tensorstore says e.g. "DATA_LOSS: Error opening ..." and much after that.
+            raise _Damaged(f"{name}: {_reason(error).partition(':')[0]}") from error
+        if _fingerprints({name: array})[name] != leaves[name]:
+            raise _Damaged(f"{name} is not what was saved")
+        restored.append(_like(leaf, array))
+    return jax.tree.unflatten(jax.tree.structure(template), restored)
+
+
+def _named_leaves(tree: PyTree) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _layout(leaf: Any) -> str:
+    leaf = leaf if hasattr(leaf, "shape") else np.asarray(leaf)
+    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+
+
+def _fingerprints(leaves: Mapping[str, Any]) -> dict[str, str]:
+    """Type, shape and CRC-32 of every leaf, e.g. "float32[3,4] 1a2b3c4d"."""
+
+    def crc(leaf: Any) -> int:
+        return zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
+
+    return {name: f"{_layout(leaf)} {crc(leaf):08x}" for name, leaf in leaves.items()}
+
+
+def _check_layout(
+    checkpoint: os.PathLike[str], leaves: Mapping[str, str], template: PyTree, partial: bool
+) -> None:
+    there = {name: text.rpartition(" ")[0] for name, text in leaves.items()}
+    here = {name: _layout(leaf) for name, leaf in _named_leaves(template).items()}
+    for name in here if partial else {**here, **there}:
+        old, new = there.get(name, "absent"), here.get(name, "absent")
+        if old != new:
+            raise CheckpointError(
+                f"{checkpoint} is the state of another network: {name} is {old} there, {new} here"
+            )
+
+
+def _like(template: Any, array: np.ndarray) -> Any:
+    if isinstance(template, (bool, int, float, complex)):
+        return array.item()
+    if isinstance(template, (np.ndarray, np.generic)):
+        return array
+    # An array that was free to follow others to their devices stays so.
+    committed = getattr(template, "committed", True)
+    return jax.device_put(array, getattr(template, "sharding", None) if committed else None)
+
+
+def _manager(directory: Path, policy: _LatestAndBest | None) -> ocp.CheckpointManager:
+    """A manager that reads no step when it is made, so that a damaged one cannot stop it."""
+    options = ocp.CheckpointManagerOptions(
+        create=policy is not None,
+        cleanup_tmp_directories=policy is not None,
+        lightweight_initialize=True,
+        preservation_policy=policy,
+    )
+    return ocp.CheckpointManager(directory, options=options)
+
+
+class _LatestAndBest:
+    """Orbax preservation policy: the last `keep` steps and the best one."""
+
+    def __init__(self, keep: int, accuracy: Mapping[int, float]) -> None:
+        self._keep, self._accuracy = keep, accuracy
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = {*sorted(steps)[-self._keep :], _best(steps, self._accuracy)}
+        return [step in kept for step in steps]
+
+
+def _best(steps: Sequence[int], accuracy: Mapping[int, float]) -> int | None:
+    return max(steps, key=lambda step: (accuracy.get(step, -np.inf), -step), default=None)
+
+
+def _accuracy(metadata: Mapping[str, Any]) -> float:
+    """The accuracy that ranks a checkpoint, -inf where it has none."""
+    value = metadata.get("test_acc")
+    return -np.inf if value is None or np.isnan(value) else float(value)
+
+
+def _accuracies(manager: ocp.CheckpointManager) -> dict[int, float]:
+    accuracies = dict.fromkeys(manager.all_steps(), -np.inf)
+    for step in accuracies:
+        with suppress(_Damaged):
+            accuracies[step] = _accuracy(_record(manager, step)["metadata"])
+    return accuracies
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Drops orbax's log lines, unless the user raised absl's verbosity.
+
+    Orbax warns of routine things and logs a traceback for each error that it also raises. A filter
+    and not another log level: other users of absl keep theirs.
+    """
+
+    def wanted(record: logging.LogRecord) -> bool:
+        verbose = absl_logging.get_verbosity() > absl_logging.WARNING
+        return verbose or f"{os.sep}orbax{os.sep}" not in record.pathname
+
+    logger = absl_logging.get_absl_logger()
+    logger.addFilter(wanted)
+    try:
+        yield
+    finally:
+        logger.removeFilter(wanted)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of an error, short enough to stand in a sentence."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return text if len(text) <= 120 else f"{text[:117]}..."

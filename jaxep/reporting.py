@@ -1,0 +1,298 @@
+"""What a run tells its reader: tables, TensorBoard events, a line per epoch or a bar, a summary."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from jaxep.errors import CheckpointError
+
+StrPath = str | os.PathLike[str]
+T = TypeVar("T")
+
+METRIC_COLUMNS = (
+    "epoch", "train_loss", "train_acc", "test_loss", "test_acc", "kappa", "lr",
+    "free_steps", "nudge_steps", "free_residual", "nudge_residual", "seconds",
+)  # fmt: skip
+LAYER_COLUMNS = ("epoch", "layer", "activity", "gradient", "displacement")
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def write_atomically(path: StrPath, content: str | bytes) -> None:
+    """Replaces the file `path` by `content`; a crash at any moment leaves the old or the new file.
+
+    Raises:
+      OSError: the directory cannot be written; the old file is untouched then.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    # The rename is on the disk only after the directory is.
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Reporter:
+    """Tells how a run goes, epoch by epoch; a context manager.
+
+    Args:
+      workdir: existing directory of the run.
+      total_epochs: epochs of the whole run, shown in the progress.
+      start_epoch: number of the first epoch to come. Rows of it and of later epochs, left by a run
+        that was cut off after its last checkpoint, are dropped.
+
+    Raises:
+      CheckpointError: metrics.csv or layers.csv in `workdir` is not one of this library's.
+    """
+
+    def __init__(self, workdir: StrPath, *, total_epochs: int, start_epoch: int) -> None:
+        self._workdir = Path(workdir)
+        self._total, self._start = total_epochs, start_epoch
+        self._bars = sys.stderr.isatty()
+        self._metrics = self._rows_before("metrics.csv", METRIC_COLUMNS)
+        self._layers = self._rows_before("layers.csv", LAYER_COLUMNS)
+
+    def _rows_before(self, name: str, columns: Sequence[str]) -> list[list[str]]:
+        path = self._workdir / name
+        if not path.exists():
+            return []
+        rows = _read_rows(path, columns)
+        return [list(row.values()) for row in rows if int(row["epoch"]) < self._start]
+
+    def __enter__(self) -> Reporter:
+        self._write_tables()
+        self._events = SummaryWriter(
+            str(self._workdir),
+            purge_step=self._start,
+            flush_secs=5,  # its flush() does not wait for what is queued
+            # Its files are named by the second: a quick resumption would write over the first.
+            filename_suffix=f".{self._start}",
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._events.close()
+
+    def steps(self, epoch: int, batches: Iterable[T], total: int | None = None) -> Iterator[T]:
+        """Yields `batches`, with a bar where stderr is a terminal; `total` where it has no len."""
+        if not self._bars:
+            yield from batches
+            return
+        title = f"epoch {epoch}/{self._total}"
+        with tqdm(batches, title, total, leave=False, unit="step", dynamic_ncols=True) as bar:
+            yield from bar
+
+    def write(self, metrics: Mapping[str, Any], layers: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Writes one epoch to the tables and to TensorBoard, and prints its line.
+
+        Args:
+          metrics: numbers by `METRIC_COLUMNS`; a column that is None or absent is an empty cell.
+          layers: one mapping by `LAYER_COLUMNS` per layer; "epoch" may be left out.
+        """
+        epoch = int(metrics["epoch"])
+        self._metrics.append(_cells(metrics, METRIC_COLUMNS))
+        self._layers += [_cells({"epoch": epoch, **layer}, LAYER_COLUMNS) for layer in layers]
+        self._write_tables()
+        self._write_events(epoch, metrics, layers)
+        # Above the bar where there is one, which tqdm.write sees to.
+        tqdm.write(_line(metrics, self._total), file=sys.stdout)
+        sys.stdout.flush()
+
+    def _write_tables(self) -> None:
+        # Whole files: they are small, and a row is never half there.
+        write_atomically(self._workdir / "metrics.csv", _table(METRIC_COLUMNS, self._metrics))
+        write_atomically(self._workdir / "layers.csv", _table(LAYER_COLUMNS, self._layers))
+
+    def _write_events(
+        self, epoch: int, metrics: Mapping[str, Any], layers: Sequence[Mapping[str, Any]]
+    ) -> None:
+        # "train_loss" as "loss/train": TensorBoard groups by the part before the slash.
+        scalars = {"/".join(c.split("_")[::-1]): metrics.get(c) for c in METRIC_COLUMNS[1:]}
+        for layer in layers:
+            for quantity in LAYER_COLUMNS[2:]:
+                scalars[f"{quantity}/{layer['layer']}"] = layer.get(quantity)
+        for tag, value in scalars.items():
+            if value is not None and math.isfinite(value):
+                self._events.add_scalar(tag, float(value), epoch)
+
+
+def _cells(values: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    unknown = sorted(set(values) - set(columns))
+    if unknown:
+        raise ValueError(f"no such columns: {unknown}")
+    return [_cell(values.get(column)) for column in columns]
+
+
+def _cell(value: Any) -> str:
+    """A number with the nine digits that bring a float32 back bit for bit; None as nothing."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    number = np.asarray(value).item()
+    return str(number) if isinstance(number, int) else format(number, ".9g")
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()
+
+
+def _line(metrics: Mapping[str, Any], total: int) -> str:
+    shown = [f"epoch {int(metrics['epoch']):{len(str(total))}d}/{total}"]
+    for name, column, form in (
+        ("loss", "train_loss", ".3f"),
+        ("acc", "train_acc", ".3f"),
+        ("test", "test_acc", ".3f"),
+        ("kappa", "kappa", ".3g"),
+        ("residual", "free_residual", ".0e"),
+    ):
+        if metrics.get(column) is not None:
+            shown.append(f"{name} {float(metrics[column]):{form}}".replace("e-0", "e-"))
+    if metrics.get("seconds") is not None:
+        shown.append(f"{float(metrics['seconds']):.1f} s")
+    return "  ".join(shown)
+
+
+def _read_rows(path: StrPath, columns: Sequence[str]) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        header, *rows = list(csv.reader(file)) or [[]]
+    if header != list(columns) or any(len(row) != len(columns) for row in rows):
+        raise CheckpointError(f"{path} is not a table of {', '.join(columns)}")
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _number(column: str, cell: str) -> Any:
+    if column in ("epoch", "layer"):
+        return int(cell) if column == "epoch" else cell
+    return float(cell) if cell else None
+
+
+def read_metrics(path: StrPath) -> dict[str, list[Any]]:
+    """Reads metrics.csv: for each column its values by epoch, None for an empty cell.
+
+    Raises:
+      CheckpointError: it has other columns.
+    """
+    rows = _read_rows(path, METRIC_COLUMNS)
+    return {column: [_number(column, row[column]) for row in rows] for column in METRIC_COLUMNS}
+
+
+def read_layers(path: StrPath) -> list[dict[str, Any]]:
+    """Reads layers.csv: one mapping by `LAYER_COLUMNS` per epoch and layer, None for an empty cell.
+
+    Raises:
+      CheckpointError: it has other columns.
+    """
+    rows = _read_rows(path, LAYER_COLUMNS)
+    return [{column: _number(column, cell) for column, cell in row.items()} for row in rows]
+
+
+def write_summary(
+    path: StrPath, metrics: Mapping[str, Sequence[Any]], *, parameters: int, **more: Any
+) -> dict[str, Any]:
+    """Writes summary.json and returns its content.
+
+    Args:
+      path: file to write.
+      metrics: all epochs of the run by column, from `read_metrics`; "seconds" are summed over
+        them, so those before a resumption count.
+      parameters: number of trained parameters.
+      more: further JSON values.
+    """
+    accuracies = [
+        (accuracy, -epoch)
+        for epoch, accuracy in zip(metrics["epoch"], metrics["test_acc"], strict=True)
+        if accuracy is not None and math.isfinite(accuracy)
+    ]
+    best, best_epoch = max(accuracies, default=(None, None))
+    final = metrics["test_acc"][-1] if metrics["test_acc"] else None
+    summary = {
+        "final_test_accuracy": final if final is None or math.isfinite(final) else None,
+        "best_test_accuracy": best,
+        "best_epoch": None if best_epoch is None else -best_epoch,
+        "epochs": len(metrics["epoch"]),
+        "seconds": math.fsum(value for value in metrics["seconds"] if value is not None),
+        "parameters": parameters,
+        "peak_bytes": peak_bytes(),
+        **provenance(),
+        **more,
+    }
+    write_atomically(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    return summary
+
+
+def peak_bytes() -> int | None:
+    """The most memory used on the first device so far, in bytes; None where it does not tell."""
+    stats = jax.local_devices()[0].memory_stats()
+    return (stats or {}).get("peak_bytes_in_use")
+
+
+def provenance() -> dict[str, Any]:
+    """Where a number comes from: device, library versions, git commit, as JSON values.
+
+    "git_commit" is that of the repository the package stands in, and "git_dirty" whether tracked
+    files differ from it; both None where the package is not under version control.
+    """
+    devices = jax.devices()
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for library in _LIBRARIES:
+        versions[library] = None
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[library] = importlib.metadata.version(library)
+    commit, dirty = _git_state()
+    return {
+        "device": {
+            "platform": devices[0].platform,
+            "kind": devices[0].device_kind,
+            "count": len(devices),
+        },
+        "versions": versions,
+        "git_commit": commit,
+        "git_dirty": dirty,
+    }
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    # Without these a hook's or a wrapper's repository would be asked and not this one.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(
+            command, env=environment, check=True, capture_output=True, text=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        # An installed package can lie inside some other project's repository: that is not its own.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None

@@ -1,0 +1,202 @@
+"""What is trained: an EP network or a backprop teacher, as a few pure functions for the one loop.
+
+This is where settings become objects: strings are looked up in the tables below, once.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxep import data as data_lib
+from jaxep import diagnostics, estimators, optimizer, signals, solvers, teachers
+from jaxep.losses import cross_entropy
+from jaxep.network import Network, vgg
+from jaxep.primitive import Energy, hard_sigmoid, relu
+from jaxep.settings import Settings
+
+Tree = Any
+Metrics = dict[str, jax.Array]
+# Images uint8 [batch, height, width, channels] -> one feature per layer of Υ.
+TeacherFeatures = Callable[[jax.Array], tuple[jax.Array, ...]]
+
+ACTIVATIONS = {"hard_sigmoid": hard_sigmoid, "relu": relu}
+SOLVERS = {
+    "tolerance": solvers.Tolerance,
+    "fixed_point": solvers.FixedPointIteration,
+    "anderson": solvers.AndersonAcceleration,
+}
+
+
+class Task(NamedTuple):
+    """What the training loop needs of the thing it trains.
+
+    Attributes:
+        init: key -> (params, extra); extra is state that is not trained by gradients.
+        update: (params, extra, images, labels, key, kappa) -> (grads, extra, metrics); metrics are
+            means over the batch, scalars.
+        evaluate: (params, extra, images, labels, key) -> (loss, correct), both [batch].
+        optimizer: of all parameters.
+        rate: learning rate that metrics.csv reports, from the step.
+        kappa: κ of an epoch.
+        report: (params, extra, images, labels, key, kappa) -> per-layer arrays by column name.
+        layer_names: the rows of that report.
+    """
+
+    init: Callable[[jax.Array], tuple[Tree, Tree]]
+    update: Callable[..., tuple[Tree, Tree, Metrics]]
+    evaluate: Callable[..., tuple[jax.Array, jax.Array]]
+    optimizer: Any
+    rate: Callable[[Any], Any]
+    kappa: Callable[[Any], Any]
+    report: Callable[..., dict[str, jax.Array]]
+    layer_names: tuple[str, ...]
+
+
+def build_network(settings: Settings, data: data_lib.Dataset) -> Network:
+    """The CRNN of the settings, for the images of `data`."""
+    return vgg(
+        settings.conv,
+        settings.hidden,
+        data.image_shape,
+        data.num_classes,
+        conv_activation=ACTIVATIONS[settings.conv_activation],
+        dense_activation=hard_sigmoid,
+        has_readout=settings.output_loss == "cross_entropy",
+        gain=settings.gain,
+    )
+
+
+def build_signal(
+    settings: Settings, network: Network, num_classes: int, teacher_shapes: Any = ()
+) -> signals.Signal:
+    """The intermediate signal of the settings."""
+    layers = settings.signal_layers
+    shapes = tuple(network.state_shapes[layer] for layer in layers)
+    if settings.signal == "le":
+        return signals.LocalError(
+            layers,
+            shapes,
+            num_classes,
+            settings.tau,
+            settings.learn_readout,
+            settings.soften_labels,
+        )
+    if settings.signal == "kd":
+        return signals.Distillation(layers, settings.tau, settings.softmax_axis)
+    if settings.signal == "kdw":
+        return signals.WeightedDistillation(
+            layers, shapes, tuple(teacher_shapes), settings.tau, settings.softmax_axis
+        )
+    return signals.NoSignal()
+
+
+def build_solver(settings: Settings, steps: int, tol: float) -> solvers.Solver:
+    """The solver of one phase of at most `steps` sweeps."""
+    if settings.solver == "fixed":
+        return solvers.Fixed(steps, settings.order, settings.relaxation)
+    return SOLVERS[settings.solver](steps, settings.order, settings.relaxation, tol)
+
+
+def build_estimator(settings: Settings):
+    """The gradient estimator of the settings: an EP, BPTT or Implicit object."""
+    free = build_solver(settings, settings.t_free, settings.tol_free)
+    if settings.estimator == "bptt":
+        return estimators.BPTT(free, settings.bptt_steps or settings.t_free)
+    if settings.estimator == "implicit":
+        return estimators.Implicit(free)
+    nudge = build_solver(settings, settings.t_nudge, settings.tol_nudge)
+    betas = estimators.VARIANTS[settings.ep_variant]
+    return estimators.EP(settings.beta, free, nudge, betas)
+
+
+def _augment(settings: Settings, key: jax.Array, images: jax.Array) -> jax.Array:
+    if not settings.augment:
+        return images
+    if settings.dataset == "digits":  # a mirrored digit is another sign, and 8x8 leaves no room
+        return data_lib.augment(key, images, padding=1, flip=False)
+    return data_lib.augment(key, images)
+
+
+def ep_task(
+    settings: Settings,
+    data: data_lib.Dataset,
+    steps: int,
+    teacher: TeacherFeatures = lambda images: (),
+    teacher_shapes: Any = (),
+) -> Task:
+    """Trains the network of the settings by equilibrium propagation.
+
+    Args:
+        settings: of task "ep".
+        data: gives shapes and normalisation.
+        steps: updates of the whole run.
+        teacher: features of the images for each layer of Υ, for KD and KDW.
+        teacher_shapes: their shapes without the batch.
+    """
+    network = build_network(settings, data)
+    signal = build_signal(settings, network, data.num_classes, teacher_shapes)
+    model = signals.energy(network, signal, settings.init_states)
+    estimator = build_estimator(settings)
+    value_and_grad = estimator.value_and_grad(model)
+
+    def batch_of(images, labels, kappa):
+        x = data_lib.normalise(images, data.mean, data.std)
+        return x, signals.Targets(labels, jnp.asarray(kappa, jnp.float32), teacher(images))
+
+    def update(params, extra, images, labels, key, kappa):
+        augment_key, key = jax.random.split(key)
+        batch = batch_of(_augment(settings, augment_key, images), labels, kappa)
+        _, grads, aux = value_and_grad(params, batch, key)
+        loss, correct = score(params, aux.free.states, labels)
+        return grads, extra, {**_phases(aux), "loss": loss.mean(), "accuracy": correct.mean()}
+
+    def score(params, states, labels):
+        correct = network.outputs(params, states).argmax(-1) == labels
+        return signals.l_ep(network, params, states, labels), correct
+
+    def evaluate(params, extra, images, labels, key):
+        x = data_lib.normalise(images, data.mean, data.std)
+        free, _ = estimators.free_phase(model, estimator.free, params, x, key)
+        return score(params, free.states, labels)
+
+    def report(params, extra, images, labels, key, kappa):
+        batch = batch_of(images, labels, kappa)
+        _, grads, aux = value_and_grad(params, batch, key)
+        return diagnostics.layer_report(params, grads, aux)
+
+    return Task(
+        init=lambda key: (signals.init_params(network, signal, key), {}),
+        update=update,
+        evaluate=evaluate,
+        optimizer=optimizer.layerwise_sgd(
+            settings.learning_rates,
+            steps,
+            schedule=settings.lr_schedule,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        ),
+        rate=optimizer.rate_schedule(settings.lr_schedule, settings.learning_rates[0], steps),
+        kappa=signals.kappa_schedule(
+            settings.kappa_schedule,
+            settings.kappa if settings.signal != "none" else 0.0,
+            settings.epochs,
+            gamma=settings.kappa_gamma,
+            minimum=settings.kappa_min,
+        ),
+        report=report,
+        layer_names=network.layer_names,
+    )
+
+
+def _phases(aux: estimators.Aux) -> Metrics:
+    """Steps and residuals of the phases; zeros for phases that an estimator does not have."""
+    nudged = aux.nudged or solvers.Solution((), jnp.zeros(()), jnp.zeros(()))
+    return {
+        "free_steps": aux.free.steps.astype(jnp.float32),
+        "free_residual": aux.free.residual,
+        "nudge_steps": nudged.steps.astype(jnp.float32),
+        "nudge_residual": nudged.residual,
+    }

@@ -1,0 +1,111 @@
+"""Fast paths equal textbook convolutions and `reduce_window`, in value and in every derivative."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from chex import assert_trees_all_close
+from jax import lax
+
+from jaxep.couplings import Conv, Dense, max_pool
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def textbook_pool(x):
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def textbook(coupling, params, lower):
+    """P(w * lower + b) by lax's own convolution and pooling, with JAX's own derivatives."""
+    padding = [(coupling.padding, coupling.padding)] * 2
+    output = lax.conv_general_dilated(
+        lower, params["kernel"], (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    output = output + params["bias"]
+    return textbook_pool(output) if coupling.pool else output
+
+
+def random(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape, jnp.float64)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 5, 7, 2), (3, 2, 2, 1)])
+def test_max_pool_equals_reduce_window_also_in_ties(shape):
+    x = jnp.round(random(0, *shape))  # rounded: windows with several maxima
+    value, pullback = jax.vjp(textbook_pool, x)
+    cotangent = random(1, *value.shape)
+    assert_trees_all_close(max_pool(x), value)
+    assert_trees_all_close(jax.vjp(max_pool, x)[1](cotangent), pullback(cotangent))
+
+
+def test_max_pool_derivative_is_linear_and_transposes_itself():
+    x, tangent, cotangent = random(0, 2, 4, 4, 3), random(1, 2, 4, 4, 3), random(2, 2, 2, 2, 3)
+    pushed = jax.jvp(max_pool, (x,), (tangent,))[1]
+    pulled = jax.vjp(max_pool, x)[1](cotangent)[0]
+    product = float(jnp.vdot(tangent, pulled))
+    assert float(jnp.vdot(pushed, cotangent)) == pytest.approx(product, rel=1e-12)
+
+
+CONVS = [
+    dict(pool=pool, padding=padding, lowering=lowering)
+    for pool in (False, True)
+    for padding in (0, 1)
+    for lowering in ("convolution", "dense")
+]
+
+
+@pytest.mark.parametrize("options", CONVS, ids=str)
+def test_conv_equals_textbook_in_value_and_derivatives(options):
+    coupling = Conv((5, 4, 3), 6, **options)
+    params = coupling.init(jax.random.key(0), 1.0, jnp.float64)
+    lower, upper = random(1, 2, 5, 4, 3), random(2, 2, *coupling.out_shape)
+
+    def fast(params, lower):
+        return jnp.sum(upper * coupling.apply(coupling.prepare(params), lower))
+
+    def slow(params, lower):
+        return jnp.sum(upper * textbook(coupling, params, lower))
+
+    def second(energy):
+        """d/dw |dE/dlower|², what BPTT and implicit gradients differentiate."""
+        return jax.grad(lambda p: jnp.sum(jnp.square(jax.grad(energy, 1)(p, lower))))(params)
+
+    def curvature(energy):
+        return jax.jvp(lambda x: jax.grad(energy, 0)(params, x), (lower,), (lower + 1,))[1]
+
+    assert coupling.out_shape == textbook(coupling, params, lower).shape[1:]
+    assert_trees_all_close(fast(params, lower), slow(params, lower), rtol=1e-12)
+    for derivative in (jax.grad(fast, (0, 1)), jax.jit(jax.grad(fast, (0, 1)))):
+        assert_trees_all_close(
+            derivative(params, lower), jax.grad(slow, (0, 1))(params, lower), atol=1e-12
+        )
+    assert_trees_all_close(second(fast), second(slow), atol=1e-11)
+    assert_trees_all_close(curvature(fast), curvature(slow), atol=1e-11)
+
+
+def test_auto_multiplies_by_a_matrix_only_on_small_maps_of_the_cpu():
+    assert Conv((2, 2, 3), 4).is_dense == (jax.default_backend() == "cpu")
+    assert not Conv((4, 4, 3), 4).is_dense
+
+
+def test_dense_flattens_its_input():
+    coupling = Dense((2, 3), 4)
+    params = coupling.init(jax.random.key(0))
+    lower = random(1, 5, 2, 3)
+    expected = lower.reshape(5, 6) @ params["kernel"] + params["bias"]
+    assert_trees_all_close(coupling.apply(coupling.prepare(params), lower), expected)
+
+
+@pytest.mark.parametrize("coupling", [Dense((50,), 400), Conv((8, 8, 50), 400)])
+@pytest.mark.parametrize("gain", [1.0, 0.5])
+def test_weights_are_uniform_up_to_gain_over_root_fan_in(coupling, gain):
+    params = coupling.init(jax.random.key(0), gain, jnp.float64)
+    bound = gain / coupling.fan_in**0.5
+    for leaf in params.values():
+        assert jnp.abs(leaf).max() <= bound
+        assert jnp.abs(leaf).max() > 0.98 * bound
+    assert float(params["kernel"].std()) == pytest.approx(bound / 3**0.5, rel=0.02)
