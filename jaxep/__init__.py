@@ -1,5 +1,6 @@
-"""jaxep: equilibrium propagation in JAX, for deep convolutional networks and any energy of yours."""
+"""jaxep: equilibrium propagation in JAX, for deep networks and any energy of yours."""
 
+from jaxep._version import __version__
 from jaxep.estimators import BPTT, EP, Aux, Implicit, centered, one_sided, random_sign
 from jaxep.primitive import Energy, hard_sigmoid, phi_aug, relu
 from jaxep.solvers import (
@@ -11,11 +12,10 @@ from jaxep.solvers import (
     Tolerance,
 )
 
-__version__ = "0.1.0"
-
 __all__ = [
     "BPTT",
     "EP",
+    "__version__",
     "AndersonAcceleration",
     "Aux",
     "Energy",

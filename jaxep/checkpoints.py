@@ -1,4 +1,4 @@
-"""What a run keeps in its work directory to go on: its configuration and its training states.
+"""What a run keeps in its work directory to go on: its training states.
 
 A checkpoint is an orbax step directory with the leaves of the state by their path in it, and a JSON
 record: the caller's metadata and every leaf's type, shape and CRC-32. Orbax keeps no checksum of
@@ -23,57 +23,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
-from jaxep.errors import CheckpointError
-from jaxep.reporting import write_atomically
+from jaxep.errors import CheckpointError, reason
+from jaxep.fingerprints import check_layout, fingerprints, like, named_leaves
 
 PyTree = Any
 StrPath = str | os.PathLike[str]
-
-
-def open_run(workdir: StrPath, config: Mapping[str, Any]) -> None:
-    """Makes `workdir` and its config.json, or checks that the run in it has this same `config`.
-
-    Args:
-      workdir: directory of the run; it and its parents are made where missing.
-      config: settings as JSON values (tuples count as lists).
-
-    Raises:
-      CheckpointError: the directory holds a run with another config (each key that differs is
-        listed with both values), an unreadable config.json, or checkpoints without a config.json,
-        or it cannot be written. Nothing is created then.
-    """
-    workdir = Path(workdir)
-    path = workdir / "config.json"
-    text = json.dumps(dict(config), indent=2) + "\n"
-    try:
-        if path.exists():
-            _refuse_other_config(path, json.loads(text))
-        elif (workdir / "checkpoints").exists():
-            raise CheckpointError(f"workdir {workdir} holds checkpoints but no config.json")
-        workdir.mkdir(parents=True, exist_ok=True)
-        # Written again over an equal one: so a directory that cannot be written is found now and
-        # not after the first epoch.
-        write_atomically(path, text)
-    except OSError as error:
-        raise CheckpointError(f"workdir {workdir} cannot be used: {_reason(error)}") from error
-
-
-def _refuse_other_config(path: Path, new: dict[str, Any]) -> None:
-    try:
-        old = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is not a readable config: {_reason(error)}") from error
-    shown_old = {key: json.dumps(value) for key, value in old.items()}
-    shown_new = {key: json.dumps(value) for key, value in new.items()}
-    differing = [
-        f"{key} = {shown_old.get(key, 'absent')} there, {shown_new.get(key, 'absent')} here"
-        for key in {**new, **old}
-        if shown_old.get(key) != shown_new.get(key)
-    ]
-    if differing:
-        raise CheckpointError(
-            f"workdir {path.parent} holds a run with another config: {'; '.join(differing)}"
-        )
 
 
 class Checkpoints:
@@ -91,6 +45,7 @@ class Checkpoints:
         with ExitStack() as cleanup:
             cleanup.enter_context(_quiet())
             with self._errors_named():
+                self._directory.mkdir(parents=True, exist_ok=True)
                 self._manager = _manager(self._directory, policy)
             self._cleanup = cleanup.pop_all()
         self._accuracy.update(_accuracies(self._manager))
@@ -124,10 +79,10 @@ class Checkpoints:
             return
         if step < self._position:
             raise ValueError(f"checkpoint {step} cannot follow checkpoint {self._position}")
-        leaves = _named_leaves(state)
-        record = {"metadata": dict(metadata), "leaves": _fingerprints(leaves)}
+        leaves = named_leaves(state)
+        record = {"metadata": dict(metadata), "leaves": fingerprints(leaves)}
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(leaves),
+            state=ocp.args.PyTreeSave(leaves),
             record=ocp.args.JsonSave({**record, "crc32": _record_crc(record)}),
         )
         self.wait()
@@ -185,7 +140,7 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
-            text = f"{self._directory} cannot be written: {_reason(error)}"
+            text = f"{self._directory} cannot be written: {reason(error)}"
             raise CheckpointError(text) from error
 
 
@@ -219,10 +174,10 @@ def _first_readable(
     manager: ocp.CheckpointManager, steps: Sequence[int], template: PyTree, *, partial: bool = False
 ) -> tuple[PyTree, dict[str, Any]]:
     damages = []
-    for step, following in zip(steps, [*steps[1:], None], strict=True):
+    for step, following in zip(steps, [*steps, None][1:], strict=True):
         try:
             record = _record(manager, step)
-            _check_layout(manager.directory / str(step), record["leaves"], template, partial)
+            check_layout(manager.directory / str(step), record["leaves"], template, partial)
             state = _read_arrays(manager, step, record["leaves"], template)
             return state, {**record["metadata"], "step": step}
         except _Damaged as damage:
@@ -250,7 +205,7 @@ def _record(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
             raise ValueError("not what was saved")
         return record
     except Exception as error:  # whatever a damaged file makes orbax raise
-        raise _Damaged(f"its record: {_reason(error)}") from error
+        raise _Damaged(f"its record: {reason(error)}") from error
 
 
 def _record_crc(record: Mapping[str, Any]) -> int:
@@ -265,7 +220,7 @@ def _read_arrays(
     not depend on the devices it was saved from."""
     as_numpy = ocp.RestoreArgs(restore_type=np.ndarray)
     restored = []
-    for name, leaf in _named_leaves(template).items():
+    for name, leaf in named_leaves(template).items():
         # One by one: orbax reads all leaves at once, and where one is damaged it leaves the others
         # in a closed event loop, from where each prints a traceback that cannot be caught.
         item = ocp.args.PyTreeRestore({name: leaf}, {name: as_numpy}, partial_restore=True)
@@ -273,60 +228,20 @@ def _read_arrays(
             array = manager.restore(step, args=ocp.args.Composite(state=item)).state[name]
         except Exception as error:  # whatever a damaged file makes tensorstore or orbax raise
             # tensorstore says e.g. "DATA_LOSS: Error opening ..." and much after that.
-            raise _Damaged(f"{name}: {_reason(error).partition(':')[0]}") from error
-        if _fingerprints({name: array})[name] != leaves[name]:
+            raise _Damaged(f"{name}: {reason(error).partition(':')[0]}") from error
+        if fingerprints({name: array})[name] != leaves[name]:
             raise _Damaged(f"{name} is not what was saved")
-        restored.append(_like(leaf, array))
+        restored.append(like(leaf, array))
     return jax.tree.unflatten(jax.tree.structure(template), restored)
-
-
-def _named_leaves(tree: PyTree) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
-
-
-def _layout(leaf: Any) -> str:
-    leaf = leaf if hasattr(leaf, "shape") else np.asarray(leaf)
-    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-
-
-def _fingerprints(leaves: Mapping[str, Any]) -> dict[str, str]:
-    """Type, shape and CRC-32 of every leaf, e.g. "float32[3,4] 1a2b3c4d"."""
-
-    def crc(leaf: Any) -> int:
-        return zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data)
-
-    return {name: f"{_layout(leaf)} {crc(leaf):08x}" for name, leaf in leaves.items()}
-
-
-def _check_layout(
-    checkpoint: os.PathLike[str], leaves: Mapping[str, str], template: PyTree, partial: bool
-) -> None:
-    there = {name: text.rpartition(" ")[0] for name, text in leaves.items()}
-    here = {name: _layout(leaf) for name, leaf in _named_leaves(template).items()}
-    for name in here if partial else {**here, **there}:
-        old, new = there.get(name, "absent"), here.get(name, "absent")
-        if old != new:
-            raise CheckpointError(
-                f"{checkpoint} is the state of another network: {name} is {old} there, {new} here"
-            )
-
-
-def _like(template: Any, array: np.ndarray) -> Any:
-    if isinstance(template, (bool, int, float, complex)):
-        return array.item()
-    if isinstance(template, (np.ndarray, np.generic)):
-        return array
-    # An array that was free to follow others to their devices stays so.
-    committed = getattr(template, "committed", True)
-    return jax.device_put(array, getattr(template, "sharding", None) if committed else None)
 
 
 def _manager(directory: Path, policy: _LatestAndBest | None) -> ocp.CheckpointManager:
     """A manager that reads no step when it is made, so that a damaged one cannot stop it."""
     options = ocp.CheckpointManagerOptions(
-        create=policy is not None,
+        create=False,
         cleanup_tmp_directories=policy is not None,
+        # Made asynchronously, a directory that cannot be made is waited for: for five minutes.
+        async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
         lightweight_initialize=True,
         preservation_policy=policy,
     )
@@ -346,7 +261,8 @@ class _LatestAndBest:
 
 
 def _best(steps: Sequence[int], accuracy: Mapping[int, float]) -> int | None:
-    return max(steps, key=lambda step: (accuracy.get(step, -np.inf), -step), default=None)
+    ranked = [(accuracy[step], -step) for step in steps if accuracy.get(step, -np.inf) > -np.inf]
+    return -max(ranked)[1] if ranked else None
 
 
 def _accuracy(metadata: Mapping[str, Any]) -> float:
@@ -381,11 +297,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(wanted)
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of an error, short enough to stand in a sentence."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return text if len(text) <= 120 else f"{text[:117]}..."

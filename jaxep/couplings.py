@@ -190,9 +190,7 @@ def _correlate(lower: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _convolve(
-    padding: int, forward: jax.Array, backward: jax.Array, lower: jax.Array
-) -> jax.Array:
+def _convolve(padding: int, forward: jax.Array, backward: jax.Array, lower: jax.Array) -> jax.Array:
     """forward * lower, whose derivative in `lower` convolves with the prepared `backward`."""
     del backward
     return _correlate(lower, forward, padding)

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Bad input of any kind; `str(error)` is one line that names what is wrong and what is allowed."""
+    """Bad input of any kind; `str(error)` is one line: what is wrong, what is allowed."""
 
 
 class SettingsError(UserError):
@@ -19,3 +19,11 @@ class TeacherError(UserError):
 
 class CheckpointError(UserError):
     """A work directory holds another run, or a checkpoint that cannot be read."""
+
+
+def reason(error: BaseException) -> str:
+    """The first line of an error, short enough to stand in a sentence."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return text if len(text) <= 120 else f"{text[:117]}..."

@@ -130,9 +130,7 @@ class Network:
         """
         total = jnp.zeros(())
         lower: Any = x
-        for coupling, layer, upper in zip(
-            self.couplings, params["layers"], states, strict=True
-        ):
+        for coupling, layer, upper in zip(self.couplings, params["layers"], states, strict=True):
             if isinstance(lower, Drive):
                 drive = lower.value
             else:

@@ -11,10 +11,11 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,7 +25,6 @@ from tqdm import tqdm
 from jaxep.errors import CheckpointError
 
 StrPath = str | os.PathLike[str]
-T = TypeVar("T")
 
 METRIC_COLUMNS = (
     "epoch", "train_loss", "train_acc", "test_loss", "test_acc", "kappa", "lr",
@@ -66,8 +66,8 @@ class Reporter:
     Args:
       workdir: existing directory of the run.
       total_epochs: epochs of the whole run, shown in the progress.
-      start_epoch: number of the first epoch to come. Rows of it and of later epochs, left by a run
-        that was cut off after its last checkpoint, are dropped.
+      start_epoch: number of the first epoch to come, 1 in a new run. Rows of it and of later
+        epochs, left by a run that was cut off after its last checkpoint, are dropped.
 
     Raises:
       CheckpointError: metrics.csv or layers.csv in `workdir` is not one of this library's.
@@ -75,20 +75,20 @@ class Reporter:
 
     def __init__(self, workdir: StrPath, *, total_epochs: int, start_epoch: int) -> None:
         self._workdir = Path(workdir)
-        self._total, self._start = total_epochs, start_epoch
-        self._bars = sys.stderr.isatty()
+        self._total, self._start, self._epoch = total_epochs, start_epoch, start_epoch
+        self._terminal = sys.stderr.isatty()
+        self._bar: tqdm | None = None
         self._metrics = self._rows_before("metrics.csv", METRIC_COLUMNS)
         self._layers = self._rows_before("layers.csv", LAYER_COLUMNS)
 
     def _rows_before(self, name: str, columns: Sequence[str]) -> list[list[str]]:
         path = self._workdir / name
-        if not path.exists():
-            return []
-        rows = _read_rows(path, columns)
+        rows = _read_rows(path, columns) if path.exists() else []
         return [list(row.values()) for row in rows if int(row["epoch"]) < self._start]
 
     def __enter__(self) -> Reporter:
         self._write_tables()
+        self._began = time.time()
         self._events = SummaryWriter(
             str(self._workdir),
             purge_step=self._start,
@@ -99,22 +99,25 @@ class Reporter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close_bar()
         self._events.close()
 
-    def steps(self, epoch: int, batches: Iterable[T], total: int | None = None) -> Iterator[T]:
-        """Yields `batches`, with a bar where stderr is a terminal; `total` where it has no len."""
-        if not self._bars:
-            yield from batches
+    def progress(self, done: int, total: int) -> None:
+        """Moves the bar of this epoch to `done` of `total` steps; nothing without a terminal."""
+        if not self._terminal:
             return
-        title = f"epoch {epoch}/{self._total}"
-        with tqdm(batches, title, total, leave=False, unit="step", dynamic_ncols=True) as bar:
-            yield from bar
+        if self._bar is None:
+            title = f"epoch {self._epoch}/{self._total}"
+            self._bar = tqdm(total=total, desc=title, leave=False, unit="step", dynamic_ncols=True)
+            self._bar.start_t = self._began  # it first hears of the epoch when steps are done
+        self._bar.update(done - self._bar.n)
 
-    def write(self, metrics: Mapping[str, Any], layers: Sequence[Mapping[str, Any]] = ()) -> None:
+    def epoch(self, metrics: Mapping[str, Any], layers: Sequence[Mapping[str, Any]] = ()) -> None:
         """Writes one epoch to the tables and to TensorBoard, and prints its line.
 
         Args:
-          metrics: numbers by `METRIC_COLUMNS`; a column that is None or absent is an empty cell.
+          metrics: numbers by `METRIC_COLUMNS`, epochs counted from 1; a column that is None or
+            absent is an empty cell.
           layers: one mapping by `LAYER_COLUMNS` per layer; "epoch" may be left out.
         """
         epoch = int(metrics["epoch"])
@@ -122,14 +125,21 @@ class Reporter:
         self._layers += [_cells({"epoch": epoch, **layer}, LAYER_COLUMNS) for layer in layers]
         self._write_tables()
         self._write_events(epoch, metrics, layers)
-        # Above the bar where there is one, which tqdm.write sees to.
+        # Above the bar where there is one.
         tqdm.write(_line(metrics, self._total), file=sys.stdout)
         sys.stdout.flush()
+        self._close_bar()
+        self._epoch, self._began = epoch + 1, time.time()
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
 
     def _write_tables(self) -> None:
         # Whole files: they are small, and a row is never half there.
-        write_atomically(self._workdir / "metrics.csv", _table(METRIC_COLUMNS, self._metrics))
-        write_atomically(self._workdir / "layers.csv", _table(LAYER_COLUMNS, self._layers))
+        _write_table(self._workdir / "metrics.csv", METRIC_COLUMNS, self._metrics)
+        _write_table(self._workdir / "layers.csv", LAYER_COLUMNS, self._layers)
 
     def _write_events(
         self, epoch: int, metrics: Mapping[str, Any], layers: Sequence[Mapping[str, Any]]
@@ -145,8 +155,7 @@ class Reporter:
 
 
 def _cells(values: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
-    unknown = sorted(set(values) - set(columns))
-    if unknown:
+    if unknown := sorted(set(values) - set(columns)):
         raise ValueError(f"no such columns: {unknown}")
     return [_cell(values.get(column)) for column in columns]
 
@@ -159,10 +168,10 @@ def _cell(value: Any) -> str:
     return str(number) if isinstance(number, int) else format(number, ".9g")
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue()
+    write_atomically(path, text.getvalue())
 
 
 def _line(metrics: Mapping[str, Any], total: int) -> str:
@@ -215,37 +224,37 @@ def read_layers(path: StrPath) -> list[dict[str, Any]]:
     return [{column: _number(column, cell) for column, cell in row.items()} for row in rows]
 
 
-def write_summary(
-    path: StrPath, metrics: Mapping[str, Sequence[Any]], *, parameters: int, **more: Any
-) -> dict[str, Any]:
-    """Writes summary.json and returns its content.
+def write_summary(workdir: StrPath, *, parameters: int, **more: Any) -> dict[str, Any]:
+    """Writes `workdir`/summary.json from its metrics.csv, and returns its content.
+
+    Seconds are summed over all epochs, so that those before a resumption count.
 
     Args:
-      path: file to write.
-      metrics: all epochs of the run by column, from `read_metrics`; "seconds" are summed over
-        them, so those before a resumption count.
+      workdir: directory of the run.
       parameters: number of trained parameters.
-      more: further JSON values.
+      more: further JSON values, under names of their own.
     """
+    metrics = read_metrics(Path(workdir) / "metrics.csv")
     accuracies = [
         (accuracy, -epoch)
         for epoch, accuracy in zip(metrics["epoch"], metrics["test_acc"], strict=True)
         if accuracy is not None and math.isfinite(accuracy)
     ]
-    best, best_epoch = max(accuracies, default=(None, None))
+    best, epoch = max(accuracies, default=(None, None))
     final = metrics["test_acc"][-1] if metrics["test_acc"] else None
-    summary = {
-        "final_test_accuracy": final if final is None or math.isfinite(final) else None,
-        "best_test_accuracy": best,
-        "best_epoch": None if best_epoch is None else -best_epoch,
-        "epochs": len(metrics["epoch"]),
-        "seconds": math.fsum(value for value in metrics["seconds"] if value is not None),
-        "parameters": parameters,
-        "peak_bytes": peak_bytes(),
+    summary = dict(
+        final_test_accuracy=final if final is None or math.isfinite(final) else None,
+        best_test_accuracy=best,
+        best_epoch=None if epoch is None else -epoch,
+        epochs=len(metrics["epoch"]),
+        seconds=math.fsum(value for value in metrics["seconds"] if value is not None),
+        parameters=parameters,
+        peak_bytes=peak_bytes(),
         **provenance(),
         **more,
-    }
-    write_atomically(path, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    )
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    write_atomically(Path(workdir) / "summary.json", text)
     return summary
 
 
@@ -261,20 +270,12 @@ def provenance() -> dict[str, Any]:
     "git_commit" is that of the repository the package stands in, and "git_dirty" whether tracked
     files differ from it; both None where the package is not under version control.
     """
-    devices = jax.devices()
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for library in _LIBRARIES:
-        versions[library] = None
-        with suppress(importlib.metadata.PackageNotFoundError):
-            versions[library] = importlib.metadata.version(library)
+    device, count = jax.devices()[0], jax.device_count()
+    versions = {library: importlib.metadata.version(library) for library in _LIBRARIES}
     commit, dirty = _git_state()
     return {
-        "device": {
-            "platform": devices[0].platform,
-            "kind": devices[0].device_kind,
-            "count": len(devices),
-        },
-        "versions": versions,
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": count},
+        "versions": {"python": platform.python_version(), **versions},
         "git_commit": commit,
         "git_dirty": dirty,
     }

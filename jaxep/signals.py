@@ -1,4 +1,4 @@
-"""Intermediate error signals: L_Aug of LE, KD and KDW (eq. 7, 8, 13), and their strength κ (eq. 16).
+"""Intermediate error signals: L_Aug of LE, KD and KDW (eq. 7, 8, 13), and κ (eq. 16).
 
 A signal is a small frozen object with two functions: `init_params` for what it learns, and
 `l_aug`, its loss summed over the layers of Υ. Layers are neuron layers, counted from 0.
@@ -177,7 +177,7 @@ class WeightedDistillation:
 
 
 def l_ep(network: Network, params: Params, states: States, labels: jax.Array) -> jax.Array:
-    """L_EP at the output, [batch]: cross entropy of the readout, or squared error of the neurons."""
+    """L_EP at the output, [batch]: cross entropy of the readout or squared error of neurons."""
     loss = squared_error if network.readout is None else cross_entropy
     return loss(network.outputs(params, states), labels)
 

@@ -1,9 +1,8 @@
-"""What is trained: an EP network or a backprop teacher, as a few pure functions for the one loop.
+"""What the one training loop trains, as a few pure functions: here an EP network.
 
 This is where settings become objects: strings are looked up in the tables below, once.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,10 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxep import data as data_lib
-from jaxep import diagnostics, estimators, optimizer, signals, solvers, teachers
-from jaxep.losses import cross_entropy
+from jaxep import diagnostics, estimators, optimizer, signals, solvers
 from jaxep.network import Network, vgg
-from jaxep.primitive import Energy, hard_sigmoid, relu
+from jaxep.primitive import hard_sigmoid, relu
 from jaxep.settings import Settings
 
 Tree = Any
@@ -40,7 +38,7 @@ class Task(NamedTuple):
         evaluate: (params, extra, images, labels, key) -> (loss, correct), both [batch].
         optimizer: of all parameters.
         rate: learning rate that metrics.csv reports, from the step.
-        kappa: κ of an epoch.
+        kappa: κ of an epoch counted from 0; None where there is no signal.
         report: (params, extra, images, labels, key, kappa) -> per-layer arrays by column name.
         layer_names: the rows of that report.
     """
@@ -50,7 +48,7 @@ class Task(NamedTuple):
     evaluate: Callable[..., tuple[jax.Array, jax.Array]]
     optimizer: Any
     rate: Callable[[Any], Any]
-    kappa: Callable[[Any], Any]
+    kappa: Callable[[Any], Any] | None
     report: Callable[..., dict[str, jax.Array]]
     layer_names: tuple[str, ...]
 
@@ -112,7 +110,8 @@ def build_estimator(settings: Settings):
     return estimators.EP(settings.beta, free, nudge, betas)
 
 
-def _augment(settings: Settings, key: jax.Array, images: jax.Array) -> jax.Array:
+def augment(settings: Settings, key: jax.Array, images: jax.Array) -> jax.Array:
+    """Training images of one batch, uint8 in and out, moved and mirrored as the data allows."""
     if not settings.augment:
         return images
     if settings.dataset == "digits":  # a mirrored digit is another sign, and 8x8 leaves no room
@@ -148,7 +147,7 @@ def ep_task(
 
     def update(params, extra, images, labels, key, kappa):
         augment_key, key = jax.random.split(key)
-        batch = batch_of(_augment(settings, augment_key, images), labels, kappa)
+        batch = batch_of(augment(settings, augment_key, images), labels, kappa)
         _, grads, aux = value_and_grad(params, batch, key)
         loss, correct = score(params, aux.free.states, labels)
         return grads, extra, {**_phases(aux), "loss": loss.mean(), "accuracy": correct.mean()}
@@ -179,15 +178,19 @@ def ep_task(
             weight_decay=settings.weight_decay,
         ),
         rate=optimizer.rate_schedule(settings.lr_schedule, settings.learning_rates[0], steps),
-        kappa=signals.kappa_schedule(
-            settings.kappa_schedule,
-            settings.kappa if settings.signal != "none" else 0.0,
-            settings.epochs,
-            gamma=settings.kappa_gamma,
-            minimum=settings.kappa_min,
-        ),
+        kappa=None if settings.signal == "none" else _kappa(settings),
         report=report,
         layer_names=network.layer_names,
+    )
+
+
+def _kappa(settings: Settings):
+    return signals.kappa_schedule(
+        settings.kappa_schedule,
+        settings.kappa,
+        settings.epochs,
+        gamma=settings.kappa_gamma,
+        minimum=settings.kappa_min,
     )
 
 

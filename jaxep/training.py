@@ -16,12 +16,13 @@ from flax import struct
 
 from jaxep import data as data_lib
 from jaxep import settings as settings_lib
-from jaxep.checkpoints import Checkpoints, open_run
+from jaxep.checkpoints import Checkpoints
 from jaxep.errors import DataError
-from jaxep.reporting import Reporter, write_summary
+from jaxep.reporting import Reporter, read_layers, read_metrics, write_summary
 from jaxep.settings import Settings
-from jaxep.tasks import Task, ep_task, teacher_task
-from jaxep.teaching import load_teacher
+from jaxep.tasks import Task, ep_task
+from jaxep.teaching import load_teacher, teacher_task
+from jaxep.workdir import open_run
 
 # An epoch is cut in as many calls of the device, so that the progress bar moves.
 CHUNKS = 20
@@ -112,6 +113,12 @@ def evaluate(task: Task, batch_size: int, params, extra, split, key):
     return loss / count, correct / count
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def layer_report(task: Task, params, extra, images, labels, key, kappa):
+    """Per-layer arrays of one batch by column name, [layers] each."""
+    return task.report(params, extra, images, labels, key, kappa)
+
+
 def metric_zeros(task: Task, batch_size: int, state: TrainState, split, key) -> Any:
     """Zeros in the shape of the metrics of `task`, found without computing."""
     images, labels = split.images[:batch_size], split.labels[:batch_size]
@@ -127,22 +134,20 @@ def run_epoch(task: Task, batch_size: int, state: TrainState, split, key, kappa,
     totals = metric_zeros(task, batch_size, state, split, key)
     for bounds in np.array_split(np.arange(steps), min(CHUNKS, steps)):
         start, stop = int(bounds[0]), int(bounds[-1]) + 1
-        state, totals = train_chunk(
-            task, batch_size, state, totals, split, start, stop, key, kappa
-        )
+        state, totals = train_chunk(task, batch_size, state, totals, split, start, stop, key, kappa)
         # Waiting keeps the bar honest and the queue short; chunks are long enough to hide it.
         jax.block_until_ready(state.step)
         progress(stop, steps)
     return state, {name: float(total) / steps for name, total in totals.items()}
 
 
-def make_task(settings: Settings, data: data_lib.Dataset, steps: int) -> Task:
-    """The task that the settings name; trains or loads the teacher that it needs."""
+def make_task(settings: Settings, data: data_lib.Dataset) -> Task:
+    """The task that the settings name; loads the teacher that it needs, or trains it first."""
+    steps = len(data.train.labels) // settings.batch_size * settings.epochs
     if settings.task == "teacher":
         return teacher_task(settings, data, steps)
     if settings.signal in ("kd", "kdw"):
-        teacher, shapes = load_teacher(settings, data, train=fit)
-        return ep_task(settings, data, steps, teacher, shapes)
+        return ep_task(settings, data, steps, *load_teacher(settings, data, train=fit))
     return ep_task(settings, data, steps)
 
 
@@ -155,9 +160,8 @@ def fit(settings: Settings, workdir: str | Path) -> dict[str, Any]:
     Raises:
         UserError: bad data, a missing teacher, another run's work directory.
     """
-    began = time.perf_counter()
     data = load_data(settings)
-    task = make_task(settings, data, len(data.train.labels) // settings.batch_size * settings.epochs)
+    task = make_task(settings, data)
     open_run(workdir, settings_lib.to_dict(settings))
     key = jax.random.key(settings.seed)
     state = init_state(task, jax.random.fold_in(key, 0))
@@ -165,17 +169,24 @@ def fit(settings: Settings, workdir: str | Path) -> dict[str, Any]:
         first = 0
         if checkpoints.latest_step() is not None:
             state, metadata = checkpoints.restore(state)
-            first = int(metadata["epoch"]) + 1
-        with Reporter(workdir, total_epochs=settings.epochs, start_epoch=first) as reporter:
+            first = metadata["step"]
+        with Reporter(workdir, total_epochs=settings.epochs, start_epoch=first + 1) as reporter:
             for epoch in range(first, settings.epochs):
                 state, row, layers = _epoch(settings, task, data, state, key, epoch, reporter)
+                checkpoints.save(epoch + 1, state, {"test_acc": row["test_acc"]})
                 reporter.epoch(row, layers)
-                checkpoints.save(epoch, state, {"epoch": epoch, "test_acc": row["test_acc"]})
-            return write_summary(
-                workdir,
-                parameters=sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-                seconds=time.perf_counter() - began,
-            )
+    return _conclude(Path(workdir), state)
+
+
+def _conclude(workdir: Path, state: TrainState) -> dict[str, Any]:
+    """Draws the run and writes its summary."""
+    # Matplotlib takes a second to import, and a run that fails early needs none of it.
+    from jaxep import plots
+
+    plots.curves(read_metrics(workdir / "metrics.csv"), workdir / "curves.png")
+    plots.layers(read_layers(workdir / "layers.csv"), workdir / "layers.png")
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    return write_summary(workdir, parameters=parameters)
 
 
 def load_data(settings: Settings) -> data_lib.Dataset:
@@ -206,7 +217,7 @@ def _epoch(settings, task, data, state, key, epoch, reporter):
     """One epoch with its evaluation: (state, row of metrics.csv, rows of layers.csv)."""
     began = time.perf_counter()
     epoch_key = jax.random.fold_in(key, epoch + 1)
-    kappa = jnp.asarray(task.kappa(epoch), jnp.float32)
+    kappa = jnp.asarray(task.kappa(epoch) if task.kappa else 0.0, jnp.float32)
     rate = float(task.rate(state.step))
     state, means = run_epoch(
         task, settings.batch_size, state, data.train, epoch_key, kappa, reporter.progress
@@ -218,20 +229,20 @@ def _epoch(settings, task, data, state, key, epoch, reporter):
     )
     count = min(REPORT_IMAGES, len(data.test.labels))
     images, labels = data.test.images[:count], data.test.labels[:count]
-    columns = jax.jit(task.report)(state.params, state.extra, images, labels, test_key, kappa)
+    columns = layer_report(task, state.params, state.extra, images, labels, test_key, kappa)
     row = {
-        "epoch": epoch,
+        "epoch": epoch + 1,
         "train_loss": means.pop("loss"),
         "train_acc": means.pop("accuracy"),
         "test_loss": float(test_loss),
         "test_acc": float(test_acc),
-        "kappa": float(kappa),
+        "kappa": float(kappa) if task.kappa else None,
         "lr": rate,
         **means,
         "seconds": time.perf_counter() - began,
     }
     layers = [
-        {"epoch": epoch, "layer": name, **{k: float(v[i]) for k, v in columns.items()}}
+        {"layer": name, **{k: float(v[i]) for k, v in columns.items()}}
         for i, name in enumerate(task.layer_names)
     ]
     return state, row, layers

@@ -8,8 +8,6 @@ import pytest
 from jaxep import (
     BPTT,
     EP,
-    AndersonAcceleration,
-    Energy,
     Fixed,
     Implicit,
     Tolerance,

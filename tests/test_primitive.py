@@ -90,7 +90,9 @@ def test_energy_never_rises_under_alternating_updates(seed, gain, relaxation):
         assert rises.max() <= 1e-10 * jnp.abs(energies).max()
 
 
-_, MODEL, *_ = build(1.0, jax.random.key(0), jnp.float32)  # one object for all examples: one compilation
+_, MODEL, *_ = build(
+    1.0, jax.random.key(0), jnp.float32
+)  # one object for all examples: one compilation
 
 
 def _draw(seed):

@@ -38,7 +38,7 @@ def row(epoch, **columns):
 def report(workdir, epochs, start=1, total=3, layers=()):
     with Reporter(workdir, total_epochs=total, start_epoch=start) as reporter:
         for epoch in epochs:
-            reporter.write(row(epoch, train_loss=epoch / 3), layers)
+            reporter.epoch(row(epoch, train_loss=epoch / 3), layers)
 
 
 def events(workdir):
@@ -77,7 +77,7 @@ def test_float32_comes_back_bit_for_bit(tmp_path):
     with Reporter(tmp_path, total_epochs=1, start_epoch=1) as reporter:
         # One write of many layers: the tables are written anew at every epoch.
         layers = [{"layer": f"a,{i}", "activity": v} for i, v in enumerate(values)]
-        reporter.write(row(1, train_loss=jnp.float32(values[0])), layers)
+        reporter.epoch(row(1, train_loss=jnp.float32(values[0])), layers)
     rows = read_layers(tmp_path / "layers.csv")
     back = np.array([r["activity"] for r in rows], np.float32)
     np.testing.assert_array_equal(back.view(np.uint32), values.view(np.uint32))
@@ -87,7 +87,7 @@ def test_float32_comes_back_bit_for_bit(tmp_path):
 
 def test_none_is_an_empty_cell_and_nan_is_nan(tmp_path):
     with Reporter(tmp_path, total_epochs=1, start_epoch=1) as reporter:
-        reporter.write({"epoch": 1, "kappa": None, "test_loss": math.nan, "lr": math.inf})
+        reporter.epoch({"epoch": 1, "kappa": None, "test_loss": math.nan, "lr": math.inf})
     metrics = read_metrics(tmp_path / "metrics.csv")
     assert metrics["kappa"] == metrics["train_loss"] == [None]
     assert math.isnan(metrics["test_loss"][0]) and metrics["lr"] == [math.inf]
@@ -99,7 +99,7 @@ def test_an_unknown_column_is_refused(tmp_path):
         Reporter(tmp_path, total_epochs=1, start_epoch=1) as reporter,
         pytest.raises(ValueError, match="loss_of_train"),
     ):
-        reporter.write({"epoch": 1, "loss_of_train": 1.0})
+        reporter.epoch({"epoch": 1, "loss_of_train": 1.0})
     assert read_metrics(tmp_path / "metrics.csv")["epoch"] == []
 
 
@@ -110,7 +110,7 @@ def test_resuming_drops_the_rows_that_come_again(tmp_path):
     with Reporter(tmp_path, total_epochs=3, start_epoch=2) as reporter:
         assert read_metrics(tmp_path / "metrics.csv")["epoch"] == [1]
         assert {r["epoch"] for r in read_layers(tmp_path / "layers.csv")} == {1}
-        reporter.write(row(2, train_loss=7.0), layers)
+        reporter.epoch(row(2, train_loss=7.0), layers)
     assert (tmp_path / "metrics.csv").read_text().splitlines()[:2] == kept
     assert read_metrics(tmp_path / "metrics.csv")["train_loss"][1:] == [7.0]
     assert [r["epoch"] for r in read_layers(tmp_path / "layers.csv")] == [1, 1, 2, 2]
@@ -134,7 +134,7 @@ def test_a_failed_write_leaves_the_old_table(tmp_path, monkeypatch):
     with Reporter(tmp_path, total_epochs=3, start_epoch=2) as reporter:
         monkeypatch.setattr(os, "replace", full)
         with pytest.raises(OSError, match="No space"):
-            reporter.write(row(2))
+            reporter.epoch(row(2))
     assert (tmp_path / "metrics.csv").read_bytes() == before
     assert not list(tmp_path.glob(".*"))
 
@@ -144,7 +144,7 @@ def test_a_killed_run_leaves_whole_rows(tmp_path):
 import os
 from jaxep.reporting import Reporter
 with Reporter({str(tmp_path)!r}, total_epochs=3, start_epoch=1) as reporter:
-    reporter.write({{"epoch": 1, "test_acc": 0.5}}, [{{"layer": "conv0", "activity": 1}}])
+    reporter.epoch({{"epoch": 1, "test_acc": 0.5}}, [{{"layer": "conv0", "activity": 1}}])
     os._exit(9)
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 9
@@ -162,9 +162,9 @@ def test_without_a_terminal_one_line_per_epoch(tmp_path, capsys):
         "seconds": 12.41,
     }
     with Reporter(tmp_path, total_epochs=30, start_epoch=3) as reporter:
-        assert list(reporter.steps(3, iter([10, 11]), total=2)) == [10, 11]
-        reporter.write({"epoch": 3, **numbers})
-        reporter.write({"epoch": 30, "train_loss": math.nan, "seconds": 1})
+        reporter.progress(1, 2)
+        reporter.epoch({"epoch": 3, **numbers})
+        reporter.epoch({"epoch": 30, "train_loss": math.nan, "seconds": 1})
     out, err = capsys.readouterr()
     assert err == ""
     assert out.splitlines() == [
@@ -181,10 +181,14 @@ def test_on_a_terminal_a_bar_and_the_line(tmp_path, capsys, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     with Reporter(tmp_path, total_epochs=3, start_epoch=1) as reporter:
-        assert list(reporter.steps(1, range(4))) == [0, 1, 2, 3]
-        reporter.write(row(1))
-    assert "epoch 1/3" in terminal.getvalue() and "/4" in terminal.getvalue()
-    assert re.fullmatch(r"epoch 1/3  loss .* s\n", capsys.readouterr().out)
+        for epoch in (1, 2):
+            reporter.progress(3, 7)
+            monkeypatch.setattr(reporter._bar, "mininterval", 0)
+            reporter.progress(7, 7)
+            reporter.epoch(row(epoch))
+    shown = terminal.getvalue()
+    assert all(text in shown for text in ("epoch 1/3:", "epoch 2/3:", "100%", "7/7"))
+    assert re.fullmatch(r"epoch 1/3  loss .* s\nepoch 2/3  loss .* s\n", capsys.readouterr().out)
 
 
 def test_tensorboard_events(tmp_path, caplog):
@@ -192,8 +196,8 @@ def test_tensorboard_events(tmp_path, caplog):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with Reporter(tmp_path, total_epochs=2, start_epoch=1) as reporter:
-            reporter.write(row(1, train_loss=0.75, test_loss=math.nan, kappa=None), layers)
-            reporter.write(row(2, train_loss=0.5, test_acc=0.9), layers)
+            reporter.epoch(row(1, train_loss=0.75, test_loss=math.nan, kappa=None), layers)
+            reporter.epoch(row(2, train_loss=0.5, test_acc=0.9), layers)
     found = scalars(tmp_path)
     assert found["loss/train", 1] == 0.75 and found["loss/train", 2] == 0.5
     assert found["acc/test", 2] == np.float32(0.9)
@@ -212,9 +216,8 @@ def test_tensorboard_is_told_what_a_resumption_repeats(tmp_path):
 def test_summary(tmp_path):
     with Reporter(tmp_path, total_epochs=4, start_epoch=1) as reporter:
         for epoch, accuracy in enumerate((0.5, 0.9, 0.9, 0.7), start=1):
-            reporter.write(row(epoch, test_acc=accuracy, seconds=1.5))
-    metrics = read_metrics(tmp_path / "metrics.csv")
-    write_summary(tmp_path / "summary.json", metrics, parameters=1234, name="toy")
+            reporter.epoch(row(epoch, test_acc=accuracy, seconds=1.5))
+    returned = write_summary(tmp_path, parameters=1234, name="toy")
     summary = json.loads((tmp_path / "summary.json").read_text())
     expected = {
         "final_test_accuracy": 0.7,
@@ -225,7 +228,9 @@ def test_summary(tmp_path):
         "parameters": 1234,
         "name": "toy",
     }
-    assert {key: summary[key] for key in expected} == expected
+    assert {key: summary[key] for key in expected} == expected and summary == returned
+    with pytest.raises(TypeError, match="seconds"):
+        write_summary(tmp_path, parameters=1234, seconds=1.0)
     assert summary["peak_bytes"] is None or summary["peak_bytes"] > 0
     assert set(summary["device"]) == {"platform", "kind", "count"}
     assert summary["device"]["count"] >= 1
@@ -237,9 +242,10 @@ def test_summary(tmp_path):
 
 @pytest.mark.parametrize("accuracies", [[], [math.nan, None]])
 def test_summary_of_a_run_without_an_accuracy_is_json(tmp_path, accuracies):
-    epochs = list(range(len(accuracies)))
-    table = {"epoch": epochs, "test_acc": accuracies, "seconds": [1.0] * len(epochs)}
-    write_summary(tmp_path / "summary.json", table, parameters=0)
+    with Reporter(tmp_path, total_epochs=2, start_epoch=1) as reporter:
+        for epoch, accuracy in enumerate(accuracies, start=1):
+            reporter.epoch({"epoch": epoch, "test_acc": accuracy})
+    write_summary(tmp_path, parameters=0)
 
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")

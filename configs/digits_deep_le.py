@@ -1,0 +1,14 @@
+"""12 weighted layers on digits with local errors."""
+
+from ml_collections import ConfigDict
+
+from configs.digits_le import get_config as get_base
+
+
+def get_config() -> ConfigDict:
+    config = get_base()
+    config.name = "digits_deep_le"
+    config.conv = "32 M 32 32 32 32 M 64 64 64 64 64"
+    config.signal_layers = (1, 3, 5, 7, 9)
+    config.learning_rates = (0.002,) * 12
+    return config

@@ -1,0 +1,14 @@
+"""The net of digits_deep_le, everything the same, without intermediate signals."""
+
+from ml_collections import ConfigDict
+
+from configs.digits_deep_le import get_config as get_base
+
+
+def get_config() -> ConfigDict:
+    config = get_base()
+    config.name = "digits_deep_std"
+    config.signal = "none"
+    config.signal_layers = ()
+    config.kappa = 0.0
+    return config

@@ -1,0 +1,23 @@
+"""VGG-11-LE on CIFAR-100 (Tables 1, 6): 62.01 % in the paper."""
+
+from ml_collections import ConfigDict
+
+from configs.base import get_config as get_base
+
+
+def get_config() -> ConfigDict:
+    config = get_base()
+    config.name = "vgg11_le"
+    config.dataset = "cifar100"
+    config.conv = "64 M 128 M 256 256 M 512 512 M 512 512 M"
+    config.hidden = (512, 512)
+    config.gain = 0.5
+    config.beta = 1.0
+    config.t_free = 400
+    config.t_nudge = 40
+    config.learning_rates = (0.03,) + (0.05,) * 7 + (0.025,) * 3
+    config.batch_size = 128
+    config.signal = "le"
+    config.signal_layers = (1, 3, 5, 7)
+    config.kappa = 0.85
+    return config

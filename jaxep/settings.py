@@ -1,0 +1,288 @@
+"""Settings of a run: a ConfigDict becomes one frozen dataclass, checked once.
+
+Every refusal is one line that names the key, its value and what is allowed.
+"""
+
+import dataclasses
+import difflib
+import importlib.util
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from jaxep.errors import SettingsError
+from jaxep.network import parse_conv
+
+IMAGE_SHAPES = {"digits": (8, 8, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What configs/base.py explains key by key."""
+
+    name: str
+    task: str
+    seed: int
+    dataset: str
+    data_dir: str
+    train_size: int
+    test_size: int
+    split: str
+    std_scale: float
+    augment: bool
+    conv: str
+    hidden: tuple[int, ...]
+    conv_activation: str
+    gain: float
+    output_loss: str
+    init_states: str
+    signal: str
+    signal_layers: tuple[int, ...]
+    kappa: float
+    kappa_schedule: str
+    kappa_min: float
+    kappa_gamma: float
+    tau: float
+    learn_readout: bool
+    soften_labels: bool
+    softmax_axis: str
+    estimator: str
+    ep_variant: str
+    beta: float
+    t_free: int
+    t_nudge: int
+    bptt_steps: int
+    solver: str
+    tol_free: float
+    tol_nudge: float
+    order: str
+    relaxation: float
+    learning_rates: tuple[float, ...]
+    momentum: float
+    weight_decay: float
+    lr_schedule: str
+    batch_size: int
+    eval_batch_size: int
+    epochs: int
+    keep_checkpoints: int
+    teacher: str
+    teacher_workdir: str
+    train_teacher: bool
+
+
+class Rule(NamedTuple):
+    """What one key allows: a test of its value, of the right type already, and its words."""
+
+    allowed: str
+    test: Callable[[Any], bool]
+
+
+def _choice(*values: str) -> Rule:
+    return Rule(f"one of {', '.join(values)}", lambda value: value in values)
+
+
+def _at_least(least: int) -> Rule:
+    return Rule(f"an integer of at least {least}", lambda value: value >= least)
+
+
+POSITIVE = Rule("a number over 0", lambda value: value > 0)
+NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0)
+ANY = Rule("", lambda value: True)
+LARGEST_SEED = 2**32 - 1
+
+RULES: dict[str, Rule] = {
+    "name": Rule("a non-empty text", bool),
+    "task": _choice("ep", "teacher"),
+    "seed": Rule(f"an integer from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
+    "dataset": _choice(*IMAGE_SHAPES),
+    "train_size": _at_least(0),
+    "test_size": _at_least(0),
+    "split": _choice("test", "validation"),
+    "std_scale": POSITIVE,
+    "hidden": Rule("a tuple of integers over 0", lambda value: all(n > 0 for n in value)),
+    "conv_activation": _choice("hard_sigmoid", "relu"),
+    "gain": POSITIVE,
+    "output_loss": _choice("cross_entropy", "squared_error"),
+    "init_states": _choice("zeros", "uniform"),
+    "signal": _choice("none", "le", "kd", "kdw"),
+    "kappa": NOT_NEGATIVE,
+    "kappa_schedule": _choice("constant", "linear", "exponential", "cosine"),
+    "kappa_min": NOT_NEGATIVE,
+    "kappa_gamma": NOT_NEGATIVE,
+    "tau": POSITIVE,
+    "softmax_axis": _choice("all", "channel"),
+    "estimator": _choice("ep", "bptt", "implicit"),
+    "ep_variant": _choice("centered", "one_sided", "random_sign"),
+    "beta": POSITIVE,
+    "t_free": _at_least(1),
+    "t_nudge": _at_least(1),
+    "bptt_steps": _at_least(0),
+    "solver": _choice("fixed", "tolerance", "fixed_point", "anderson"),
+    "tol_free": POSITIVE,
+    "tol_nudge": POSITIVE,
+    "order": _choice("synchronous", "alternating"),
+    "relaxation": Rule("a number over 0 and under 2", lambda value: 0 < value < 2),
+    "learning_rates": Rule(
+        "a tuple of numbers of at least 0", lambda value: all(rate >= 0 for rate in value)
+    ),
+    "momentum": Rule("a number of at least 0 and under 1", lambda value: 0 <= value < 1),
+    "weight_decay": NOT_NEGATIVE,
+    "lr_schedule": _choice("constant", "cosine"),
+    "batch_size": _at_least(1),
+    "eval_batch_size": _at_least(1),
+    "epochs": _at_least(1),
+    "keep_checkpoints": _at_least(2),
+}
+
+_TYPE_NAMES = {
+    str: "a text",
+    int: "an integer",
+    bool: "True or False",
+    float: "a finite number",
+    tuple[int, ...]: "a tuple of integers",
+    tuple[float, ...]: "a tuple of finite numbers",
+}
+
+
+def refuse(key: str, value: Any, allowed: str) -> SettingsError:
+    """The error of one bad value, in one line."""
+    return SettingsError(f"config.{key} = {value!r}: {allowed}")
+
+
+def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
+    """Checks a configuration whole.
+
+    Raises:
+        SettingsError: an unknown or missing key, a wrong type, a value that is not allowed, or
+            values that do not fit each other.
+    """
+    given = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
+    types = {field.name: field.type for field in dataclasses.fields(Settings)}
+    for key, value in given.items():
+        if key not in types:
+            near = difflib.get_close_matches(key, types, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise refuse(key, value, f"there is no such key{hint}")
+    values = {}
+    for key, kind in types.items():
+        if key not in given:
+            raise SettingsError(f"config.{key} is missing: it must be {_TYPE_NAMES[kind]}")  # type: ignore[index]
+        values[key] = _typed(key, given[key], kind)
+        rule = RULES.get(key, ANY)
+        if not rule.test(values[key]):
+            raise refuse(key, given[key], f"must be {rule.allowed}")
+    settings = Settings(**values)
+    _check_network(settings)
+    if settings.task == "ep":
+        _check_signal(settings)
+        if settings.bptt_steps > settings.t_free:
+            allowed = f"must be at most t_free = {settings.t_free}"
+            raise refuse("bptt_steps", settings.bptt_steps, allowed)
+    return settings
+
+
+def _typed(key: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`: an int serves as a float, a list as a tuple; a bool is no number."""
+    if kind in (tuple[int, ...], tuple[float, ...]):
+        element = int if kind == tuple[int, ...] else float
+        if isinstance(value, (list, tuple)):
+            items = [_number(item, element) for item in value]
+            if None not in items:
+                return tuple(items)
+    elif kind in (int, float):
+        number = _number(value, kind)
+        if number is not None:
+            return number
+    elif isinstance(value, kind):
+        return value
+    raise refuse(key, value, f"must be {_TYPE_NAMES[kind]}")
+
+
+def _number(value: Any, kind: type) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if kind is int:
+        return value if isinstance(value, int) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # an integer beyond the range of floats
+        return None
+
+
+def _check_network(settings: Settings) -> None:
+    """The convolutions fit the image and each weighted layer has its learning rate."""
+    try:
+        convs = parse_conv(settings.conv)
+    except ValueError as error:
+        raise refuse("conv", settings.conv, str(error)) from error
+    height, width, _ = IMAGE_SHAPES[settings.dataset]
+    for number, conv in enumerate(convs, start=1):
+        size = min(height, width)
+        height, width = (n - 2 + 2 * conv.padding for n in (height, width))
+        if conv.pool:
+            height, width = height // 2, width // 2
+        if min(height, width) < 1:
+            raise refuse(
+                "conv",
+                settings.conv,
+                f"convolution {number} and its pool leave nothing of a {size}x{size} map; images "
+                f"of {settings.dataset} allow {int(math.log2(IMAGE_SHAPES[settings.dataset][0]))} "
+                "pools at most",
+            )
+    layers = 1 if settings.task == "teacher" else len(convs) + len(settings.hidden) + 1
+    if len(settings.learning_rates) != layers:
+        reason = "a teacher has one" if settings.task == "teacher" else "one per weighted layer"
+        allowed = f"must be {layers} numbers ({reason}), not {len(settings.learning_rates)}"
+        raise refuse("learning_rates", settings.learning_rates, allowed)
+    if layers == 1 and settings.task == "ep":
+        raise refuse("conv", settings.conv, "a network needs a convolution or a hidden layer")
+
+
+def _check_signal(settings: Settings) -> None:
+    """Υ names neuron layers that exist and that the signal can use; KD has a teacher."""
+    convs, upsilon = parse_conv(settings.conv), settings.signal_layers
+    neurons = len(convs) + len(settings.hidden)
+    if settings.signal == "none":
+        if upsilon:
+            raise refuse("signal_layers", upsilon, "must be () where signal is none")
+        return
+    if not upsilon or len(set(upsilon)) != len(upsilon) or not set(upsilon) <= set(range(neurons)):
+        allowed = f"must be different neuron layers out of 0, ..., {neurons - 1}, at least one"
+        raise refuse("signal_layers", upsilon, allowed)
+    if settings.signal == "le":
+        return
+    pooled = [layer for layer, conv in enumerate(convs) if conv.pool]
+    if not set(upsilon) <= set(pooled):
+        allowed = f"must be out of {pooled}: {settings.signal} compares layers that end in a pool"
+        raise refuse("signal_layers", upsilon, allowed)
+    if not settings.teacher:
+        allowed = f"signal {settings.signal} needs the config file of a teacher"
+        raise refuse("teacher", settings.teacher, allowed)
+
+
+def to_dict(settings: Settings) -> dict[str, Any]:
+    """All keys as JSON values (tuples as lists)."""
+    values = dataclasses.asdict(settings)
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
+
+
+def load_config_file(path: str) -> ConfigDict:
+    """What `get_config()` of the Python file `path` returns.
+
+    Raises:
+        SettingsError: there is no such file, or it has no get_config.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise SettingsError(f"config.teacher = {path!r}: there is no such file")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise SettingsError(f"config.teacher = {path!r}: must be a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise SettingsError(f"config.teacher = {path!r}: has no function get_config()")
+    return module.get_config()
