@@ -6,7 +6,7 @@ Any key can be set as --config.key=value. The same command again goes on where t
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import config_flags
@@ -21,10 +21,12 @@ def stop(message: object, status: int = 2) -> NoReturn:
     sys.exit(status)
 
 
-def parse(arguments: list[str]) -> None:
-    """Reads the flags; a bad one is the user's error, not a traceback."""
+def parse(arguments: list[str]) -> dict[str, Any]:
+    """Reads the flags into the config's keys; a bad one is the user's error, not a traceback."""
     try:
         rest = flags.FLAGS(arguments)
+        # A file that could not be loaded says so only when it is looked at.
+        config = None if CONFIG.value is None else CONFIG.value.to_dict()
     except flags.Error as error:
         stop(error)
     except (AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError) as error:
@@ -32,8 +34,9 @@ def parse(arguments: list[str]) -> None:
         stop(f"{error.args[0] if error.args else error} (--config and its overrides)")
     if len(rest) > 1:
         stop(f"unknown argument {rest[1]!r}: flags only, as in --config.key=value")
-    if CONFIG.value is None:
+    if config is None:
         stop("--config is missing: it must name a file of configs/, e.g. configs/digits_le.py")
+    return config
 
 
 def keep_compilations() -> None:
@@ -47,7 +50,7 @@ def keep_compilations() -> None:
 
 def main() -> None:
     """Flags in, `fit` called."""
-    parse(sys.argv)
+    config = parse(sys.argv)
     from jaxep.errors import UserError  # after the flags: JAX takes seconds to import
 
     keep_compilations()
@@ -55,7 +58,7 @@ def main() -> None:
         from jaxep.settings import from_config
         from jaxep.training import fit
 
-        settings = from_config(CONFIG.value)
+        settings = from_config(config)
         fit(settings, WORKDIR.value or Path("runs") / settings.name)
     except UserError as error:
         stop(error)

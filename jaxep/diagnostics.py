@@ -37,8 +37,8 @@ def layer_report(params: dict[str, Any], grads: dict[str, Any], aux: Aux) -> dic
     if "readout" in grads:
         kernels.append(grads["readout"]["kernel"])
     missing = [jnp.nan] * (len(kernels) - len(aux.free.states))
-    activity = [jnp.mean(jnp.abs(state)) for state in aux.free.states]
-    displacement = [jnp.nan] * len(aux.free.states)
+    activity: list[Any] = [jnp.mean(jnp.abs(state)) for state in aux.free.states]
+    displacement: list[Any] = [jnp.nan] * len(aux.free.states)
     nudged = aux.nudged
     if nudged is not None and jax.tree.leaves(nudged.states)[0].ndim > aux.free.states[0].ndim:
         displacement = [

@@ -84,7 +84,7 @@ def predict(
     model: VGG, params: Tree, statistics: Tree, x: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """(logits, block features) with the running statistics; nothing is learned through them."""
-    outputs = model.apply({"params": params, "batch_stats": statistics}, x, train=False)
+    outputs: Any = model.apply({"params": params, "batch_stats": statistics}, x, train=False)
     return jax.lax.stop_gradient(outputs)
 
 

@@ -16,9 +16,6 @@ from jaxep.losses import cross_entropy
 from jaxep.settings import Settings, from_config, load_config_file
 from jaxep.tasks import Task, TeacherFeatures, augment
 
-# Any key: parameters' shapes do not depend on it.
-_KEY = jax.ShapeDtypeStruct((), jax.dtypes.prng_key)
-
 
 def build_teacher(settings: Settings, data: data_lib.Dataset) -> teachers.VGG:
     """The VGG of a teacher's settings."""
@@ -40,8 +37,7 @@ def teacher_task(settings: Settings, data: data_lib.Dataset, steps: int) -> Task
         logits, _ = teachers.predict(model, params, extra, x)
         return cross_entropy(logits, labels), logits.argmax(-1) == labels
 
-    shapes, _ = jax.eval_shape(lambda key: teachers.init(model, key, data.image_shape), _KEY)
-    layer_names = _weighted_layers(shapes)
+    layer_names = _weighted_layers(_shapes(model, data)[0])
 
     def report(params, extra, images, labels, key, kappa):
         x = data_lib.normalise(images, data.mean, data.std)
@@ -59,6 +55,12 @@ def teacher_task(settings: Settings, data: data_lib.Dataset, steps: int) -> Task
         report=report,
         layer_names=layer_names,
     )
+
+
+def _shapes(model: teachers.VGG, data: data_lib.Dataset) -> tuple[Any, Any]:
+    """Shapes of the teacher's parameters and statistics."""
+    init = functools.partial(teachers.init, model, image_shape=data.image_shape)
+    return jax.eval_shape(lambda key: init(key=key), jax.random.key(0))
 
 
 def _weighted_layers(params: Any) -> tuple[str, ...]:
@@ -107,8 +109,7 @@ def load_teacher(
 
 def _frozen_teacher(settings: Settings, theirs: Settings, workdir: str, data: data_lib.Dataset):
     model = build_teacher(theirs, data)
-    shape = functools.partial(teachers.init, model, image_shape=data.image_shape)
-    params, extra = jax.eval_shape(lambda key: shape(key=key), _KEY)
+    params, extra = _shapes(model, data)
     try:
         state, _ = read_state(workdir, {"params": params, "extra": extra}, best=True)
     except CheckpointError as error:

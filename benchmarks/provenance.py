@@ -1,0 +1,18 @@
+"""Where results go, and what every one of them says about its origin."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jaxep.reporting import provenance, write_atomically
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def save(name: str, result: dict[str, Any]) -> Path:
+    """Writes results/NAME.json with device, versions and commit, and returns its path."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    text = json.dumps({**result, **provenance()}, indent=1) + "\n"
+    write_atomically(path, text)
+    return path

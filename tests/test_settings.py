@@ -1,0 +1,146 @@
+"""Every config is valid and builds; every bad value is refused in one line with key and value."""
+
+from pathlib import Path
+
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxep.data import CLASSES, MOMENTS, Dataset, Split
+from jaxep.errors import UserError
+from jaxep.settings import IMAGE_SHAPES, RULES, Settings, from_config, load_config_file, to_dict
+from jaxep.tasks import build_network, ep_task
+from jaxep.teaching import teacher_task
+from jaxep.training import init_state, train_step
+
+CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "base")
+BATCH = 2
+
+
+def config(name="digits_le", **changes):
+    return {**load_config_file(f"configs/{name}.py").to_dict(), **changes}
+
+
+def fake_data(settings):
+    shape = IMAGE_SHAPES[settings.dataset]
+    split = Split(jnp.zeros((BATCH, *shape), jnp.uint8), jnp.zeros((BATCH,), jnp.int32))
+    mean, std = MOMENTS[settings.dataset]
+    return Dataset(split, split, CLASSES[settings.dataset], mean, std)
+
+
+def fake_teacher(settings, data):
+    """Features of the shapes that the student's own layers have."""
+    if settings.signal not in ("kd", "kdw"):
+        return (lambda images: ()), ()
+    shapes = build_network(settings, data).state_shapes
+    shapes = tuple(shapes[layer] for layer in settings.signal_layers)
+    return (lambda images: tuple(jnp.ones((len(images), *s)) for s in shapes)), shapes
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_builds_and_takes_one_step(name):
+    settings = from_config(config(name))
+    data = fake_data(settings)
+    if settings.task == "teacher":
+        task = teacher_task(settings, data, 10)
+    else:
+        task = ep_task(settings, data, 10, *fake_teacher(settings, data))
+    key = jax.random.key(0)
+
+    def step(key):
+        state = init_state(task, key)
+        return train_step(task, state, data.train.images, data.train.labels, key, 0.5)
+
+    # eval_shape traces the whole step, which is what can be wrong; small nets also compute it.
+    run = jax.jit(step) if settings.dataset == "digits" else lambda k: jax.eval_shape(step, k)
+    state, metrics = run(key)
+    assert {"loss", "accuracy"} <= set(metrics)
+    assert settings.name == name
+    if settings.task == "ep":
+        assert len(settings.learning_rates) == len(task.layer_names)
+    if settings.dataset == "digits":
+        assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(state.params))
+
+
+@pytest.mark.parametrize("name", ["vgg5_std", "vgg7_std", "vgg11_std", "vgg13_std", "vgg7_le"])
+def test_configs_have_the_layers_of_their_name(name):
+    settings = from_config(config(name))
+    digits = "".join(c for c in name.split("_")[0] if c.isdigit())
+    assert len(build_network(settings, fake_data(settings)).layer_names) == int(digits)
+
+
+@pytest.mark.parametrize(
+    ("le", "std"), [("digits_le", "digits_std"), ("digits_deep_le", "digits_deep_std")]
+)
+def test_baselines_differ_in_nothing_but_the_signal(le, std):
+    a, b = (to_dict(from_config(config(name))) for name in (le, std))
+    assert {k for k in a if a[k] != b[k]} == {"name", "signal", "signal_layers", "kappa"}
+
+
+BAD = [
+    ({"betta": 1.0}, "config.betta = 1.0: there is no such key; did you mean beta?"),
+    ({"beta": "x"}, "config.beta = 'x': must be a finite number"),
+    ({"beta": 0.0}, "config.beta = 0.0: must be a number over 0"),
+    ({"beta": float("nan")}, "config.beta = nan: must be a finite number"),
+    ({"beta": True}, "config.beta = True: must be a finite number"),
+    ({"beta": 10**400}, "must be a finite number"),
+    ({"t_free": 0}, "config.t_free = 0: must be an integer of at least 1"),
+    ({"t_nudge": -3}, "config.t_nudge = -3: must be an integer of at least 1"),
+    ({"t_free": 2.5}, "config.t_free = 2.5: must be an integer"),
+    ({"signal_layers": (1, 99)}, "must be different neuron layers out of 0, ..., 6"),
+    ({"signal_layers": (1, 1)}, "must be different neuron layers"),
+    ({"signal_layers": ()}, "at least one"),
+    ({"signal": "none"}, "config.signal_layers = (1, 3, 5): must be () where signal is none"),
+    ({"learning_rates": (0.1,)}, "must be 8 numbers (one per weighted layer), not 1"),
+    ({"conv": "4 M 4 M 4 M 4 M"}, "convolution 4 and its pool leave nothing of a 1x1 map"),
+    ({"conv": "4 Q"}, "'Q' is neither channels"),
+    ({"signal": "kd"}, "must be out of [0, 2]: kd compares layers that end in a pool"),
+    ({"signal": "kd", "signal_layers": (0,)}, "signal kd needs the config file of a teacher"),
+    ({"relaxation": 2.0}, "config.relaxation = 2.0: must be a number over 0 and under 2"),
+    ({"solver": "newton"}, "must be one of fixed, tolerance, fixed_point, anderson"),
+    ({"estimator": "bptt", "bptt_steps": 99}, "must be at most t_free = "),
+    ({"seed": -1}, "must be an integer from 0 to"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD, ids=[str(c) for c, _ in BAD])
+def test_bad_values_are_refused_in_one_line(changes, message):
+    with pytest.raises(UserError) as error:
+        from_config(config(**changes))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("config.")
+
+
+def test_a_missing_key_is_named():
+    values = config()
+    del values["tau"]
+    with pytest.raises(UserError, match="config.tau is missing"):
+        from_config(values)
+
+
+def test_every_rule_is_for_a_key():
+    assert set(RULES) <= {f for f in Settings.__dataclass_fields__}
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(st.one_of(st.integers(), st.floats(), st.text(max_size=3)), max_size=9),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+@hypothesis.given(key=st.sampled_from(sorted(Settings.__dataclass_fields__)), value=VALUES)
+@hypothesis.settings(max_examples=300, deadline=None)
+def test_any_value_of_any_key_is_accepted_or_refused_in_one_line(key, value):
+    values = {**config(), key: value}
+    try:
+        assert isinstance(from_config(values), Settings)
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
