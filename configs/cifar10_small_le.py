@@ -12,10 +12,15 @@ def get_config() -> ConfigDict:
     config.hidden = (128,)
     config.train_size = 4000
     config.test_size = 2000
-    config.t_free = 30
-    config.t_nudge = 10
+    config.signal_layers = (0, 2, 4)
+    config.kappa = 0.5
+    config.kappa_schedule = "constant"
+    config.beta = 1.0
+    config.t_free = 12
+    config.t_nudge = 6
     config.order = "alternating"
-    config.relaxation = 1.5
-    config.batch_size = 50
-    config.epochs = 20
+    config.learning_rates = (0.004,) * 6 + (0.03,)
+    config.weight_decay = 2e-3
+    config.batch_size = 20
+    config.epochs = 10
     return config

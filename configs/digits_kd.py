@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     config.conv = "32 M 64 M 64 64"
     config.signal = "kd"
     config.signal_layers = (0, 1)
-    config.learning_rates = (0.002,) * 6
+    config.learning_rates = (0.004,) * 5 + (0.03,)
     config.teacher = "configs/teacher_digits.py"
     config.train_teacher = True
     return config

@@ -10,10 +10,11 @@ def get_config() -> ConfigDict:
     config.name = "teacher_digits"
     config.task = "teacher"
     config.dataset = "digits"
-    config.conv = "32 32 M 64 64 M"
+    config.augment = False
+    config.conv = "32 M 64 M"
     config.hidden = (64,)
     config.learning_rates = (0.05,)
     config.weight_decay = 5e-4
     config.batch_size = 50
-    config.epochs = 20
+    config.epochs = 8
     return config
