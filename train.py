@@ -3,13 +3,18 @@
 Any key can be set as --config.key=value. The same command again goes on where the run stopped.
 """
 
+import difflib
+import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import config_flags
+
+from configs.base import get_config as get_base
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config().")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default runs/<name>.")
@@ -23,19 +28,24 @@ def stop(message: object, status: int = 2) -> NoReturn:
 
 def parse(arguments: list[str]) -> dict[str, Any]:
     """Reads the flags into the config's keys; a bad one is the user's error, not a traceback."""
+    for argument in arguments:  # ml_collections raises a bare KeyError of an unknown key
+        match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
+        if match and match[1] not in (keys := list(get_base())):
+            near = difflib.get_close_matches(match[1], keys, 1)
+            stop(f"{argument}: no such key{f'; did you mean {near[0]}?' if near else ''}")
+    logging.disable(logging.WARNING)  # absl's, of a get_config() that returns nothing
     try:
         rest = flags.FLAGS(arguments)
-        # A file that could not be loaded says so only when it is looked at.
-        config = None if CONFIG.value is None else CONFIG.value.to_dict()
-    except flags.Error as error:
-        stop(error)
-    except (AttributeError, KeyError, TypeError, ValueError, OSError, SyntaxError) as error:
-        # ml_collections raises these for keys, values and files that do not fit.
-        stop(f"{error.args[0] if error.args else error} (--config and its overrides)")
+        config = CONFIG.value and CONFIG.value.to_dict()  # a file not loaded raises only here
+    except Exception as error:  # nothing runs here but the flags and the user's config file
+        last = (str(error).splitlines() or [""])[-1]
+        of_a_flag = isinstance(error, flags.Error) and "Traceback" not in str(error)
+        stop(last if of_a_flag else f"the file of --config: {type(error).__name__}: {last}")
+    logging.disable(logging.NOTSET)
     if len(rest) > 1:
         stop(f"unknown argument {rest[1]!r}: flags only, as in --config.key=value")
     if config is None:
-        stop("--config is missing: it must name a file of configs/, e.g. configs/digits_le.py")
+        stop("--config is missing, or its get_config() returns nothing: see configs/digits_le.py")
     return config
 
 
@@ -53,13 +63,12 @@ def main() -> None:
     config = parse(sys.argv)
     from jaxep.errors import UserError  # after the flags: JAX takes seconds to import
 
-    keep_compilations()
     try:
-        from jaxep.settings import from_config
-        from jaxep.training import fit
+        keep_compilations()
+        from jaxep import settings, training
 
-        settings = from_config(config)
-        fit(settings, WORKDIR.value or Path("runs") / settings.name)
+        checked = settings.from_config(config)
+        training.fit(checked, WORKDIR.value or Path("runs") / checked.name)
     except UserError as error:
         stop(error)
     except KeyboardInterrupt:

@@ -42,6 +42,8 @@ class Coupling(Protocol):
 
     @property
     def out_shape(self) -> tuple[int, ...]: ...
+    @property
+    def mask_cost(self) -> int: ...
     def init(self, key: jax.Array, gain: float, dtype) -> Params: ...
     def prepare(self, params: Params) -> Operators: ...
     def apply(self, operators: Operators, lower: jax.Array) -> jax.Array: ...
@@ -74,6 +76,11 @@ class Dense:
     @property
     def fan_in(self) -> int:
         return math.prod(self.in_shape)
+
+    @property
+    def mask_cost(self) -> int:
+        """Nothing: the way back needs no forward product."""
+        return 0
 
     def init(self, key: jax.Array, gain: float = 1.0, dtype=jnp.float32) -> Params:
         """Kernel [inputs, features] and bias [features], U(-gain/sqrt(fan_in), ...)."""
@@ -130,6 +137,11 @@ class Conv:
     @property
     def fan_in(self) -> int:
         return self.kernel_size**2 * self.in_shape[-1]
+
+    @property
+    def mask_cost(self) -> int:
+        """Multiplications per sample of the forward product whose maxima the way back needs."""
+        return math.prod(self.conv_shape) * self.fan_in if self.pool else 0
 
     @property
     def is_dense(self) -> bool:

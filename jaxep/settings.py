@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from jaxep.errors import SettingsError
+from jaxep.errors import SettingsError, reason
 from jaxep.network import parse_conv
 
 IMAGE_SHAPES = {"digits": (8, 8, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
@@ -85,7 +85,9 @@ def _choice(*values: str) -> Rule:
 
 
 def _at_least(least: int) -> Rule:
-    return Rule(f"an integer of at least {least}", lambda value: value >= least)
+    # Counts become int32 in compiled loops; a larger one is refused here, not by XLA.
+    allowed = f"an integer of at least {least} and under 2**31"
+    return Rule(allowed, lambda value: least <= value < 2**31)
 
 
 POSITIVE = Rule("a number over 0", lambda value: value > 0)
@@ -218,19 +220,19 @@ def _check_network(settings: Settings) -> None:
         convs = parse_conv(settings.conv)
     except ValueError as error:
         raise refuse("conv", settings.conv, str(error)) from error
-    height, width, _ = IMAGE_SHAPES[settings.dataset]
+    image = size = IMAGE_SHAPES[settings.dataset][0]  # all images are square
     for number, conv in enumerate(convs, start=1):
-        size = min(height, width)
-        height, width = (n - 2 + 2 * conv.padding for n in (height, width))
-        if conv.pool:
-            height, width = height // 2, width // 2
-        if min(height, width) < 1:
+        before, size = size, size - 2 + 2 * conv.padding
+        words, why = "leaves", "each without padding takes 2 from height and width"
+        if size >= 1 and conv.pool:
+            size //= 2
+            words, why = "and its pool leave", f"{int(math.log2(image))} pools at most"
+        if size < 1:
             raise refuse(
                 "conv",
                 settings.conv,
-                f"convolution {number} and its pool leave nothing of a {size}x{size} map; images "
-                f"of {settings.dataset} allow {int(math.log2(IMAGE_SHAPES[settings.dataset][0]))} "
-                "pools at most",
+                f"convolution {number} {words} nothing of a {before}x{before} map; images of "
+                f"{settings.dataset} are {image}x{image}: {why}",
             )
     layers = 1 if settings.task == "teacher" else len(convs) + len(settings.hidden) + 1
     if len(settings.learning_rates) != layers:
@@ -272,17 +274,26 @@ def to_dict(settings: Settings) -> dict[str, Any]:
 def load_config_file(path: str) -> ConfigDict:
     """What `get_config()` of the Python file `path` returns.
 
+    Args:
+        path: absolute, or relative to the current directory or else to the project's root, where
+            configs/ lies: a config that names its teacher serves from any directory.
+
     Raises:
-        SettingsError: there is no such file, or it has no get_config.
+        SettingsError: there is no such file, it cannot be run, or it gives no ConfigDict.
     """
-    file = Path(path)
-    if not file.is_file():
-        raise SettingsError(f"config.teacher = {path!r}: there is no such file")
+    places = (Path(path), Path(__file__).parent.parent / path)
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise refuse("teacher", path, "there is no such file")
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:
-        raise SettingsError(f"config.teacher = {path!r}: must be a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise SettingsError(f"config.teacher = {path!r}: has no function get_config()")
-    return module.get_config()
+        raise refuse("teacher", path, "must be a Python file")
+    try:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        config = module.get_config()
+    except Exception as error:  # the file is the user's: whatever it raises is about that file
+        raise refuse("teacher", path, f"{type(error).__name__}: {reason(error)}") from error
+    if not isinstance(config, ConfigDict):
+        raise refuse("teacher", path, "its get_config() must return a ConfigDict")
+    return config

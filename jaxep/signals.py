@@ -199,7 +199,7 @@ def energy(network: Network, signal: Signal, init_states: str = "zeros") -> Ener
     def start(key: jax.Array, x: Any) -> States:
         return network.init_states(key, x.shape[0], init_states, x.dtype)
 
-    return Energy(network.phi, loss, start, network.activations, network.prepare)
+    return Energy(network.phi, loss, start, network.activations, network.prepare, network.blocks)
 
 
 def kappa_schedule(

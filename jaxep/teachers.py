@@ -101,7 +101,7 @@ def block_of_layer(conv: str, layer: int) -> int:
         SettingsError: the layer does not end in a pool.
     """
     specs = parse_conv(conv)
-    if layer >= len(specs) or not specs[layer].pool:
+    if not 0 <= layer < len(specs) or not specs[layer].pool:
         raise SettingsError(
             f"config.signal_layers = {layer}: distillation compares layers that end in a pool"
         )

@@ -13,8 +13,9 @@ from jaxep import optimizer, teachers
 from jaxep.checkpoints import read_state
 from jaxep.errors import CheckpointError, TeacherError
 from jaxep.losses import cross_entropy
+from jaxep.network import parse_conv
 from jaxep.settings import Settings, from_config, load_config_file
-from jaxep.tasks import Task, TeacherFeatures, augment
+from jaxep.tasks import Task, TeacherFeatures, augment, build_network
 
 
 def build_teacher(settings: Settings, data: data_lib.Dataset) -> teachers.VGG:
@@ -117,6 +118,11 @@ def _frozen_teacher(settings: Settings, theirs: Settings, workdir: str, data: da
     # A teacher sees the images as it was trained on them, whatever the student's std_scale is.
     mean, std = data_lib.moments(theirs.dataset, theirs.std_scale)
     blocks = [teachers.block_of_layer(settings.conv, layer) for layer in settings.signal_layers]
+    if max(blocks) >= sum(spec.pool for spec in parse_conv(theirs.conv)):
+        raise TeacherError(
+            f"config.teacher = {settings.teacher}: a student layer of Υ = "
+            f"{settings.signal_layers} ends in pool {max(blocks) + 1}, the teacher has fewer blocks"
+        )
 
     def features(images: jax.Array) -> tuple[jax.Array, ...]:
         x = data_lib.normalise(images, mean, std)
@@ -125,4 +131,11 @@ def _frozen_teacher(settings: Settings, theirs: Settings, workdir: str, data: da
 
     images = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.uint8)
     shapes = tuple(feature.shape[1:] for feature in jax.eval_shape(features, images))
+    own = build_network(settings, data).state_shapes
+    for layer, shape in zip(settings.signal_layers, shapes, strict=True):
+        if settings.signal == "kd" and own[layer] != shape:
+            raise TeacherError(
+                f"config.teacher = {settings.teacher}: its block is {shape} where student layer "
+                f"{layer} is {own[layer]}; kd compares equal shapes (kdw maps one to the other)"
+            )
     return features, shapes

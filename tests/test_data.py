@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxep.data import augment, load, moments, normalise
+from jaxep.data import Split, augment, load, moments, normalise
 from jaxep.errors import DataError
 
 IMAGES = jnp.arange(6 * 5 * 4 * 2, dtype=jnp.uint8).reshape(6, 5, 4, 2)
@@ -67,26 +67,65 @@ def test_a_missing_data_set_says_where_it_was_looked_for_and_how_to_prepare_it(
     assert not (tmp_path / "no such").exists()
 
 
-def test_a_corrupt_data_set_is_one_line(tmp_path):
+def prepared(tmp_path, ending):
     folder = tmp_path / "cifar10" / "3.0.2"
     folder.mkdir(parents=True)
     (folder / "dataset_info.json").write_text("{")
+    (folder / f"cifar10-train.{ending}-00000-of-00001").write_bytes(b"")
+
+
+def test_another_file_format_is_prepared_elsewhere(tmp_path):
+    prepared(tmp_path, "tfrecord")
+    with pytest.raises(DataError, match="not as array_record") as error:
+        load("cifar10", data_dir=str(tmp_path))
+    # TFDS refuses a second format in the same place: the command must name another.
+    assert f"data_dir='{tmp_path}'" not in str(error.value)
+    assert f"data_dir='{tmp_path}-array_record'" in str(error.value)
+
+
+@pytest.mark.parametrize("words", [{"dataset": "cifar"}, {"dataset": "digits", "split": "valid"}])
+def test_unknown_names_are_refused_with_what_is_allowed(words):
+    key, value = list(words.items())[-1]
+    with pytest.raises(DataError, match=f"{key} = '{value}': must be one of"):
+        load(**words)
+
+
+@pytest.mark.parametrize(
+    "images, labels, message",
+    [
+        (np.zeros((1, 32, 32, 3), np.uint8), [10], "labels of cifar10 must be in 0..9"),
+        (np.zeros((1, 32, 32, 3), np.uint8), [-1], "labels of cifar10 must be in 0..9"),
+        (np.zeros((1, 32, 32, 3), np.float32), [0], "must be uint8"),
+        (np.zeros((1, 28, 28, 1), np.uint8), [0], r"must be uint8 \(32, 32, 3\)"),
+    ],
+)
+def test_what_is_not_cifar_is_refused(images, labels, message, monkeypatch):
+    part = Split(images, np.asarray(labels, np.int32))
+    monkeypatch.setattr("jaxep.data._cifar", lambda dataset, data_dir: (part, part))
+    with pytest.raises(DataError, match=message):
+        load("cifar10")
+
+
+def test_a_corrupt_data_set_is_one_line(tmp_path):
+    prepared(tmp_path, "array_record")
     with pytest.raises(DataError, match="cannot be read") as error:
         load("cifar10", data_dir=str(tmp_path))
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.skipif(
-    not Path(os.environ.get("TFDS_DATA_DIR") or "nowhere", "cifar10").is_dir(),
-    reason="TFDS_DATA_DIR names no directory with a prepared cifar10",
-)
-def test_cifar10_is_the_real_one():
-    data = load("cifar10")
-    assert data.train.images.shape == (50000, 32, 32, 3)
-    assert np.bincount(data.test.labels).tolist() == [1000] * 10
-    pixels = data.train.images.mean((0, 1, 2)) / 255
-    np.testing.assert_allclose(pixels, data.mean, atol=1e-3)
-    np.testing.assert_allclose(data.train.images.std((0, 1, 2)) / 255, 0.25, atol=0.02)
+@pytest.mark.parametrize("dataset, classes", [("cifar10", 10), ("cifar100", 100)])
+def test_cifar_is_the_real_one(dataset, classes, capfd):
+    if not Path(os.environ.get("TFDS_DATA_DIR") or "nowhere", dataset).is_dir():
+        pytest.skip(f"TFDS_DATA_DIR names no directory with a prepared {dataset}")
+    data = load(dataset)
+    assert capfd.readouterr() == ("", "")
+    assert data.train.images.shape == (50000, 32, 32, 3) and data.num_classes == classes
+    assert np.bincount(data.train.labels).tolist() == [50000 // classes] * classes
+    assert np.bincount(data.test.labels).tolist() == [10000 // classes] * classes
+    # The usual CIFAR-10 moments serve both sets: 100 classes are up to 0.02 brighter or darker.
+    pixels = data.train.images.mean((0, 1, 2), dtype=np.float64) / 255
+    np.testing.assert_allclose(pixels, data.mean, atol=1e-3 if classes == 10 else 0.03)
+    np.testing.assert_allclose(data.train.images[:5000].std((0, 1, 2)) / 255, 0.25, atol=0.04)
 
 
 def test_augmented_images_are_crops_of_the_edge_padded_image():
@@ -105,6 +144,15 @@ def test_augmentation_differs_by_image_and_key_and_repeats_for_a_key():
     assert len({np.asarray(image).tobytes() for image in one}) > 30
     np.testing.assert_array_equal(one, again)
     assert np.any(np.asarray(one) != np.asarray(other))
+
+
+def test_augmentation_is_the_same_within_jit():
+    jitted = jax.jit(augment, static_argnames=("padding", "flip"))
+    for padding, flip in ((4, True), (1, False)):
+        here = augment(jax.random.key(3), IMAGES, padding=padding, flip=flip)
+        there = jitted(jax.random.key(3), IMAGES, padding=padding, flip=flip)
+        np.testing.assert_array_equal(here, there)
+        assert there.dtype == jnp.uint8
 
 
 def test_without_padding_and_flip_nothing_changes():

@@ -1,5 +1,6 @@
 """Φ_Aug and its dynamics: the transition is jax.grad, the energy never rises, any pytree works."""
 
+import dataclasses
 import functools
 
 import hypothesis
@@ -13,7 +14,7 @@ from jaxep import EP, Energy, Fixed, Tolerance, hard_sigmoid, phi_aug
 from jaxep.diagnostics import energy_per_sample
 from jaxep.network import vgg
 from jaxep.primitive import free_value, nudged_value, sweep
-from jaxep.signals import LocalError, Targets, energy, init_params
+from jaxep.signals import LocalError, NoSignal, Targets, energy, init_params
 
 CLASSES = 3
 
@@ -64,16 +65,49 @@ def test_synchronous_sweep_is_sigma_of_the_gradient_of_phi_aug():
             assert_trees_all_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_alternating_sweep_moves_odd_layers_from_the_new_even_ones():
+def test_alternating_sweep_moves_the_second_block_from_the_new_first_one():
     with jax.enable_x64(True):
         _, model, params, x, _ = build(2.0, jax.random.key(0))
         value = free_value(model, params, x)
         states = model.init_states(jax.random.key(1), x)
-        once = sweep(model, value, "synchronous")(states)
-        half = tuple(once[i] if i % 2 == 0 else states[i] for i in range(len(states)))
-        twice = sweep(model, value, "synchronous")(half)
-        expected = tuple(half[i] if i % 2 == 0 else twice[i] for i in range(len(states)))
-        assert_trees_all_close(sweep(model, value, "alternating")(states), expected, rtol=1e-12)
+        for blocks in ((0, 1, 0, 1, 0), (1, 0, 1, 0, 1)):
+            ordered = dataclasses.replace(model, blocks=blocks)
+            once = sweep(model, value, "synchronous")(states)
+            half = tuple(
+                new if block == 0 else old
+                for new, old, block in zip(once, states, blocks, strict=True)
+            )
+            twice = sweep(model, value, "synchronous")(half)
+            expected = tuple(
+                new if block == 1 else old
+                for new, old, block in zip(twice, half, blocks, strict=True)
+            )
+            got = sweep(ordered, value, "alternating")(states)
+            assert_trees_all_close(got, expected, rtol=1e-12)
+
+
+def test_a_sweep_costs_no_more_than_a_synchronous_step_where_pools_share_a_parity():
+    net = vgg(
+        "8 8 M 8 8 M 8",
+        (4,),
+        (16, 16, 3),
+        CLASSES,
+        conv_activation=hard_sigmoid,
+        dense_activation=hard_sigmoid,
+    )
+    model = energy(net, NoSignal())
+    params = init_params(net, NoSignal(), jax.random.key(0))
+    states = model.init_states(jax.random.key(1), jnp.zeros((4, 16, 16, 3)))
+    prepared = net.prepare(params, jnp.zeros((4, 16, 16, 3)))
+
+    def flops(order, blocks):
+        chosen = dataclasses.replace(model, blocks=blocks)
+        step = jax.jit(lambda p, s: sweep(chosen, free_value(chosen, *p), order)(s))
+        return step.lower(prepared, states).compile().cost_analysis()["flops"]
+
+    both = flops("synchronous", None)
+    assert flops("alternating", net.blocks) < 1.02 * both
+    assert flops("alternating", tuple(1 - b for b in net.blocks)) > 1.15 * both
 
 
 @hypothesis.given(

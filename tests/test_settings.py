@@ -64,15 +64,75 @@ def test_every_config_builds_and_takes_one_step(name):
         assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(state.params))
 
 
-@pytest.mark.parametrize("name", ["vgg5_std", "vgg7_std", "vgg11_std", "vgg13_std", "vgg7_le"])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("vgg")])
 def test_configs_have_the_layers_of_their_name(name):
     settings = from_config(config(name))
     digits = "".join(c for c in name.split("_")[0] if c.isdigit())
     assert len(build_network(settings, fake_data(settings)).layer_names) == int(digits)
 
 
+# Tables 5 and 6: β, T_free, T_nudge, learning rates, κ, its schedule, batch, Υ, states, gain, data
+PAPER = {
+    "vgg7_le": (0.25, 250, 50, "7x.03", 0.65, "cosine", 128, (2, 4), "zeros", 1, "cifar10"),
+    "vgg7_kd": (0.15, 250, 60, "7x.03", 0.65, "cosine", 64, (2, 4), "uniform", 1, "cifar10"),
+    "vgg7_kdw": (0.5, 100, 50, "7x.03", 0.15, "cosine", 128, (2, 4), "uniform", 1, "cifar10"),
+    "vgg11_le": (
+        *(1, 400, 40, "1x.03 7x.05 3x.025", 0.85, "cosine", 128),
+        *((1, 3, 5, 7), "zeros", 0.5, "cifar100"),
+    ),
+    "vgg13_le": (
+        *(1, 140, 50, "2x.03 8x.05 3x.025", 0.85, "cosine", 128),
+        *((1, 3, 5, 7), "zeros", 0.5, "cifar100"),
+    ),
+    "vgg10_kd": (
+        *(0.5, 130, 50, "2x.03 6x.05 2x.025", 0.85, "cosine", 128),
+        *((0, 1, 3, 5, 7), "uniform", 1, "cifar100"),
+    ),
+    "vgg12_kd": (
+        *(1, 100, 15, "2x.03 8x.05 2x.025", 0.65, "linear", 256),
+        *((1, 3, 5, 7, 9), "uniform", 0.5, "cifar100"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_configs_have_the_papers_hyperparameters(name):
+    s = from_config(config(name))
+    groups = [f"{s.learning_rates.count(r)}x{r:g}" for r in dict.fromkeys(s.learning_rates)]
+    rates = " ".join(groups).replace("x0.", "x.")
+    phases = (s.beta, s.t_free, s.t_nudge, rates, s.kappa, s.kappa_schedule, s.batch_size)
+    assert (*phases, s.signal_layers, s.init_states, s.gain, s.dataset) == PAPER[name]
+    assert (s.epochs, s.weight_decay, s.momentum, s.tau) == (250, 3e-4, 0.9, 4.0)
+    assert (s.order, s.solver, s.ep_variant) == ("synchronous", "fixed", "centered")
+    assert s.conv_activation == ("relu" if name == "vgg12_kd" else "hard_sigmoid")
+    assert s.signal == name.split("_")[1]
+
+
 @pytest.mark.parametrize(
-    ("le", "std"), [("digits_le", "digits_std"), ("digits_deep_le", "digits_deep_std")]
+    ("name", "convs"),
+    [
+        ("teacher_vgg19_cifar10", [2, 2, 4, 4, 4]),
+        ("teacher_vgg16_cifar100", [2, 2, 3, 3, 3]),
+        ("teacher_vgg15_cifar100", [2, 2, 2, 3, 3]),
+    ],
+)
+def test_teachers_have_the_blocks_of_spec_6(name, convs):
+    settings = from_config(config(name))
+    blocks = [block.split() for block in settings.conv.split("M") if block.strip()]
+    channels = zip(["64", "128", "256", "512", "512"], convs, strict=True)
+    assert blocks == [[features] * count for features, count in channels]
+    assert (settings.task, settings.hidden) == ("teacher", (512,))
+
+
+@pytest.mark.parametrize(
+    ("le", "std"),
+    [
+        ("digits_le", "digits_std"),
+        ("digits_deep_le", "digits_deep_std"),
+        ("vgg7_le", "vgg7_std"),
+        ("vgg11_le", "vgg11_std"),
+        ("vgg13_le", "vgg13_std"),
+    ],
 )
 def test_baselines_differ_in_nothing_but_the_signal(le, std):
     a, b = (to_dict(from_config(config(name))) for name in (le, std))
@@ -95,6 +155,8 @@ BAD = [
     ({"signal": "none"}, "config.signal_layers = (0, 1, 3, 5): must be () where signal is none"),
     ({"learning_rates": (0.1,)}, "must be 8 numbers (one per weighted layer), not 1"),
     ({"conv": "4 M 4 M 4 M 4 M"}, "convolution 4 and its pool leave nothing of a 1x1 map"),
+    ({"conv": "4v 4v 4v 4v"}, "each without padding takes 2 from height and width"),
+    ({"t_free": 2**31}, "config.t_free = 2147483648: must be an integer of at least 1 and under"),
     ({"conv": "4 Q"}, "'Q' is neither channels"),
     ({"signal": "kd"}, "must be out of [1, 3]: kd compares layers that end in a pool"),
     ({"signal": "kd", "signal_layers": (1,)}, "signal kd needs the config file of a teacher"),
@@ -119,6 +181,33 @@ def test_a_missing_key_is_named():
     del values["tau"]
     with pytest.raises(UserError, match="config.tau is missing"):
         from_config(values)
+
+
+BROKEN = {
+    "def get_config(": "SyntaxError",
+    "import no_such_module": "ModuleNotFoundError: No module named 'no_such_module'",
+    "def get_config():\n    return undefined": "NameError: name 'undefined' is not defined",
+    "x = 1": "AttributeError",
+    "def get_config():\n    raise RuntimeError('one\\ntwo')": "RuntimeError: one",
+    "def get_config():\n    return None": "its get_config() must return a ConfigDict",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_broken_config_file_is_refused_in_one_line(text, tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        load_config_file(str(path))
+    assert str(error.value).startswith(f"config.teacher = {str(path)!r}: ")
+    assert BROKEN[text] in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_config_file_is_found_from_any_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config_file("configs/teacher_digits.py").name == "teacher_digits"
+    with pytest.raises(UserError, match="'configs/none.py': there is no such file"):
+        load_config_file("configs/none.py")
 
 
 def test_every_rule_is_for_a_key():

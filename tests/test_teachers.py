@@ -71,5 +71,6 @@ def test_student_layers_meet_the_block_that_ends_in_as_many_pools():
     assert [block_of_layer(vgg12, layer) for layer in (1, 3, 5, 7, 9)] == [0, 1, 2, 3, 4]
     vgg7 = "64 M 128 M 256 M 512 M 512 M"
     assert [block_of_layer(vgg7, layer) for layer in (2, 4)] == [2, 4]
-    with pytest.raises(SettingsError, match="end in a pool"):
-        block_of_layer(vgg12, 2)
+    for layer in (2, 10, -1):
+        with pytest.raises(SettingsError, match="end in a pool"):
+            block_of_layer(vgg12, layer)
