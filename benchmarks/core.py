@@ -38,7 +38,7 @@ TITLES = {
     "digits_kd": "digits, 6 layers, distilled from a teacher",
     "digits_deep_le": "digits, 12 layers, local errors",
     "digits_deep_std": "digits, 12 layers, no signals",
-    "cifar10_small_le": "CIFAR-10 (4000 images), quarter-width VGG-7, local errors",
+    "cifar10_small_le": "CIFAR-10 (2000 images), quarter-width VGG-7, local errors",
     "cifar10_small_frozen": "the same net, only its readout trained",
 }
 
