@@ -12,6 +12,6 @@ def get_config() -> ConfigDict:
     config.signal_layers = (0, 2, 4, 6, 8, 10)
     config.kappa = 2.0
     config.weight_decay = 2e-3
-    config.learning_rates = (0.004,) * 11 + (0.03,)
+    config.learning_rates = (0.002,) * 11 + (0.02,)
     config.epochs = 24
     return config
