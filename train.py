@@ -28,6 +28,9 @@ def stop(message: object, status: int = 2) -> NoReturn:
 
 def parse(arguments: list[str]) -> dict[str, Any]:
     """Reads the flags into the config's keys; a bad one is the user's error, not a traceback."""
+    if {"--help", "-h", "-help"} & set(arguments):
+        print(f"{__doc__}\nconfigs/base.py explains every key.")
+        sys.exit(0)
     for argument in arguments:  # ml_collections raises a bare KeyError of an unknown key
         match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
         if match and match[1] not in (keys := list(get_base())):

@@ -2,7 +2,8 @@
 
 FILE holds a JSON list of [config, {key: value, ...}]; each is trained with `split = validation`, so
 a fifth of the training part decides and the test fifth is never looked at. Every candidate is
-appended to results/digits_search.json, the bad ones as well.
+appended to results/digits_search.json, the bad ones as well. (Its part "explored" is older and was
+made by other code; it says so.)
 """
 
 import contextlib
@@ -42,14 +43,15 @@ def score(name: str, changes: dict) -> dict:
 def main() -> None:
     """Trains the candidates of a file one after the other."""
     path = RESULTS / "digits_search.json"
-    results = json.loads(path.read_text())["candidates"] if path.exists() else []
+    record = json.loads(path.read_text()) if path.exists() else {}
+    results = record.setdefault("candidates", [])
     with open(sys.argv[1]) as file:
         candidates = json.load(file)
     for name, changes in candidates:
         results.append(score(name, changes))
         shown = {key: value for key, value in results[-1].items() if key != "curve"}
         print(json.dumps(shown), flush=True)
-        save("digits_search", {"candidates": results})
+        save("digits_search", record)
 
 
 if __name__ == "__main__":
