@@ -83,6 +83,7 @@ def draw(runs: dict[str, Any]) -> None:
             axis.plot(range(1, len(curve) + 1), [100 * v for v in curve], style, label=label)
         axis.axhline(10, color="0.6", linewidth=1, linestyle=":", label="chance")
         axis.set(title=title, xlabel="epoch", ylim=(0, 101))
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("test accuracy, %")
     axes[1].legend(loc="center right")
