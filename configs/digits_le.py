@@ -1,8 +1,8 @@
 """8 weighted layers on digits with local errors: the first command of the README.
 
 Found on the validation split, see benchmarks/results/digits_search.json. A large β keeps the
-estimate bounded where the two nudged phases end in different minima, and the readout needs a
-larger rate than the couplings.
+estimate bounded where the two nudged phases end in different minima, and a larger rate
+of the readout helped.
 """
 
 from ml_collections import ConfigDict
