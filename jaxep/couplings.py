@@ -215,9 +215,29 @@ def _convolve_fwd(padding, forward, backward, lower):
 def _convolve_bwd(padding, residuals, cotangent):
     forward, backward, lower = residuals
     lower_bar = _correlate(cotangent, backward, forward.shape[0] - 1 - padding)
-    weight_gradient = jax.linear_transpose(lambda k: _correlate(lower, k, padding), forward)
+    gradient = _kernel_gradient(padding, forward, lower, cotangent)
     # All of the kernel's gradient goes to `forward`: `backward` is the same kernel once more.
-    return *weight_gradient(cotangent), jnp.zeros_like(backward), lower_bar
+    return gradient, jnp.zeros_like(backward), lower_bar
+
+
+def _kernel_gradient(padding, kernel, lower, cotangent):
+    """d<cotangent, kernel * lower>/dkernel, [height, width, in, out].
+
+    XLA:CPU runs this convolution, whose kernel is as large as the map, at a few GFLOP/s; one
+    matrix product for each place of the kernel is the same sum.
+    """
+    if jax.default_backend() != "cpu":
+        correlate = jax.linear_transpose(lambda k: _correlate(lower, k, padding), kernel)
+        return correlate(cotangent)[0]
+    rows, columns = cotangent.shape[1:3]
+    padded = jnp.pad(lower, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+
+    def tap(i, j):
+        seen = padded[:, i : i + rows, j : j + columns]
+        return jnp.einsum("nyxc,nyxd->cd", seen, cotangent)
+
+    size = kernel.shape[0]
+    return jnp.stack([jnp.stack([tap(i, j) for j in range(size)]) for i in range(size)])
 
 
 _convolve.defvjp(_convolve_fwd, _convolve_bwd)
