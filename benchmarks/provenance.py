@@ -16,3 +16,9 @@ def save(name: str, result: dict[str, Any]) -> Path:
     text = json.dumps({**result, **provenance()}, indent=1) + "\n"
     write_atomically(path, text)
     return path
+
+
+def load(name: str) -> dict[str, Any]:
+    """What results/NAME.json holds; {} where there is none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}

@@ -9,9 +9,12 @@ def get_config() -> ConfigDict:
     config = get_base()
     config.name = "digits_deep_le"
     config.conv = "32 M 32 32 32 32 M 64 64 64 64 64"
+    config.gain = 1.0
     config.signal_layers = (0, 2, 4, 6, 8, 10)
     config.kappa = 2.0
-    config.weight_decay = 2e-3
-    config.learning_rates = (0.002,) * 11 + (0.02,)
-    config.epochs = 24
+    config.beta = 2.0
+    config.t_free = 16
+    config.t_nudge = 8
+    config.learning_rates = (0.008,) * 11 + (0.03,)
+    config.epochs = 40
     return config

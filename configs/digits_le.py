@@ -1,8 +1,9 @@
 """8 weighted layers on digits with local errors: the first command of the README.
 
 Found on the validation split, see benchmarks/results/digits_search.json. A large β keeps the
-estimate bounded where the two nudged phases end in different minima, and a larger rate
-of the readout helped.
+estimate bounded where the two nudged phases end in different minima. With τ = 1 a layer that
+already tells the classes apart is no longer pushed, the weights stay smaller, the estimate nearer
+to the gradient, and the learning rate can be four times that of τ = 4.
 """
 
 from ml_collections import ConfigDict
@@ -15,18 +16,20 @@ def get_config() -> ConfigDict:
     config.name = "digits_le"
     config.dataset = "digits"
     config.augment = False
-    config.conv = "16 32 M 32 32 M 64 64"
+    config.conv = "32 32 M 64 64 M 64 64"
     config.hidden = (64,)
+    config.gain = 0.7
     config.signal = "le"
     config.signal_layers = (0, 1, 3, 5)
-    config.kappa = 0.5
+    config.kappa = 1.0
     config.kappa_schedule = "constant"
-    config.beta = 1.0
-    config.t_free = 12
-    config.t_nudge = 6
+    config.tau = 1.0
+    config.beta = 2.0
+    config.t_free = 16
+    config.t_nudge = 8
     config.order = "alternating"
-    config.learning_rates = (0.004,) * 7 + (0.03,)
+    config.learning_rates = (0.016,) * 7 + (0.03,)
     config.weight_decay = 3e-3
-    config.batch_size = 20
-    config.epochs = 18
+    config.batch_size = 50
+    config.epochs = 20
     return config

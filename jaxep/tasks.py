@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxep import data as data_lib
 from jaxep import diagnostics, estimators, optimizer, signals, solvers
 from jaxep.network import Network, vgg
+from jaxep.parallel import mean_over_devices, samples_over_devices
 from jaxep.primitive import hard_sigmoid, relu
 from jaxep.settings import Settings
 
@@ -145,21 +146,30 @@ def ep_task(
         x = data_lib.normalise(images, data.mean, data.std)
         return x, signals.Targets(labels, jnp.asarray(kappa, jnp.float32), teacher(images))
 
+    def learn(params, batch, key, kappa):
+        images, labels = batch
+        _, grads, aux = value_and_grad(params, batch_of(images, labels, kappa), key)
+        loss, correct = score(params, aux.free.states, labels)
+        return grads, {**_phases(aux), "loss": loss.mean(), "accuracy": correct.mean()}
+
     def update(params, extra, images, labels, key, kappa):
         augment_key, key = jax.random.split(key)
-        batch = batch_of(augment(settings, augment_key, images), labels, kappa)
-        _, grads, aux = value_and_grad(params, batch, key)
-        loss, correct = score(params, aux.free.states, labels)
-        return grads, extra, {**_phases(aux), "loss": loss.mean(), "accuracy": correct.mean()}
+        batch = augment(settings, augment_key, images), labels
+        grads, metrics = mean_over_devices(learn, params, batch, key, kappa)
+        return grads, extra, metrics
 
     def score(params, states, labels):
         correct = network.outputs(params, states).argmax(-1) == labels
         return signals.l_ep(network, params, states, labels), correct
 
-    def evaluate(params, extra, images, labels, key):
+    def judge(params, batch, key):
+        images, labels = batch
         x = data_lib.normalise(images, data.mean, data.std)
         free, _ = estimators.free_phase(model, estimator.free, params, x, key)
         return score(params, free.states, labels)
+
+    def evaluate(params, extra, images, labels, key):
+        return samples_over_devices(judge, params, (images, labels), key)
 
     def report(params, extra, images, labels, key, kappa):
         batch = batch_of(images, labels, kappa)

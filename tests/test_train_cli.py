@@ -76,7 +76,7 @@ def test_the_command_serves_from_any_directory(tmp_path):
 
 
 def test_compiled_programs_are_kept_where_the_environment_says():
-    program = "import jax, train; train.keep_compilations(); "
+    program = "import jax, train; train.prepare_jax(); "
     program += "print(jax.config.jax_compilation_cache_dir)"
     command = [sys.executable, "-c", program]
     clean = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}

@@ -1,0 +1,280 @@
+"""How long do a step and a training step take, beside other codes and beside the machine's limit?
+
+    python -m benchmarks.step_time [NET ...] [--peer DIR] [--batch N] [--rounds N]
+
+The same weights and inputs everywhere; states must agree to 1e-4 before any timing counts.
+Engines take turns within each round, and medians are compared. Needs torch (pip install torch);
+--peer takes a checkout of github.com/Laborieux-Axel/Equilibrium-Propagation.
+"""
+
+import argparse
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from benchmarks import peer as peer_code
+from benchmarks import textbook, torch_reference
+from benchmarks.provenance import load, save
+from benchmarks.step_time_report import draw, table
+from jaxep import estimators, signals, solvers
+from jaxep.couplings import Conv, Coupling
+from jaxep.data import normalise
+from jaxep.network import Network, vgg
+from jaxep.primitive import Energy, free_value, hard_sigmoid, sweep
+
+NETS = {
+    "vgg5": ("128 M 256 M 512 M 512v M", ()),
+    "vgg7": ("64 M 128 M 256 M 512 M 512 M", (512,)),
+    "vgg12": ("64 64 M 128 128 M 256 256 M 512 512 M 512 512 M", (512,)),
+}
+T_FREE, T_NUDGE, BETA = 250, 50, 0.25
+# The engine's own way to the same equilibrium, by benchmarks.solvers.
+FAST_FREE = solvers.Tolerance(100, "alternating", 1.7, 1e-4)
+FAST_NUDGE = solvers.Tolerance(40, "alternating", 1.7, 2e-5)
+CHECKED_STEPS = 20
+MATMUL = 2048
+
+
+class Engine(NamedTuple):
+    """One code: `steps(n)` runs n synchronous steps, `learn()` the three phases of an update."""
+
+    steps: Callable[[int], Any]
+    learn: Callable[[], Any]
+
+
+class Problem(NamedTuple):
+    """What every engine gets."""
+
+    network: Network
+    model: Energy
+    params: dict[str, Any]
+    x: jax.Array
+    labels: jax.Array
+
+
+def problem(name: str, batch: int) -> Problem:
+    """Random weights (gain 1), images of noise smoothed like CIFAR's, random labels."""
+    conv, hidden = NETS[name]
+    network = vgg(
+        conv,
+        hidden,
+        (32, 32, 3),
+        10,
+        conv_activation=hard_sigmoid,
+        dense_activation=hard_sigmoid,
+    )
+    signal = signals.NoSignal()
+    params = signals.init_params(network, signal, jax.random.key(0))
+    rough = jax.random.uniform(jax.random.key(1), (batch, 8, 8, 3)) * 255
+    images = jax.image.resize(rough, (batch, 32, 32, 3), "cubic")
+    x = normalise(images, (0.49, 0.48, 0.45), (0.61, 0.60, 0.60))
+    labels = jax.random.randint(jax.random.key(2), (batch,), 0, 10)
+    return Problem(network, signals.energy(network, signal), params, x, labels)
+
+
+def synchronous(model: Energy, prepared, states, steps):
+    """`steps` synchronous steps; the count is traced, so one compilation serves all."""
+    step = sweep(model, free_value(model, *prepared), "synchronous")
+    return jax.lax.fori_loop(0, steps, lambda _, s: step(s), states)
+
+
+def jax_engine(p: Problem, model: Energy, estimator: estimators.EP) -> Engine:
+    """The given energy under jit: jaxep's own, or the textbook's."""
+    run = jax.jit(lambda prepared, states, steps: synchronous(model, prepared, states, steps))
+    prepared = jax.jit(model.prepare)(p.params, p.x)
+    start = p.network.init_states(jax.random.key(0), p.x.shape[0], "zeros")
+    value_and_grad = jax.jit(estimator.value_and_grad(model))
+    batch = p.x, signals.Targets(p.labels)
+    return Engine(
+        lambda steps: jax.block_until_ready(run(prepared, start, steps)),
+        lambda: jax.block_until_ready(value_and_grad(p.params, batch, jax.random.key(0))),
+    )
+
+
+def torch_engine(p: Problem) -> Engine:
+    """Plain PyTorch."""
+    chain = torch_reference.from_jax(p.network, p.params)
+    x, labels = torch_reference.image(p.x), torch_reference.tensor(p.labels).long()
+    start = torch_reference.zeros(p.network, len(labels))
+    return Engine(
+        lambda steps: torch_reference.settle(chain, x, start, labels, 0.0, steps),
+        lambda: torch_reference.gradients(chain, x, start, labels, BETA, T_FREE, T_NUDGE),
+    )
+
+
+def peer_engine(p: Problem, module: Any) -> Engine:
+    """The public code."""
+    chain = torch_reference.from_jax(p.network, p.params)
+    model = peer_code.build(module, p.network, chain)
+    x, labels = torch_reference.image(p.x), torch_reference.tensor(p.labels).long()
+    start = torch_reference.zeros(p.network, len(labels))
+    return Engine(
+        lambda steps: peer_code.settle(model, x, start, labels, 0.0, steps),
+        lambda: peer_code.gradients(model, x, start, labels, BETA, T_FREE, T_NUDGE),
+    )
+
+
+def engines(p: Problem, module: Any) -> dict[str, Engine]:
+    """All that are compared, by name."""
+    slow = estimators.EP(BETA, solvers.Fixed(T_FREE), solvers.Fixed(T_NUDGE))
+    fast = estimators.EP(BETA, FAST_FREE, FAST_NUDGE)
+    naive = Energy(
+        lambda params, x, states: textbook.phi(p.network, params, x, states),
+        p.model.loss,
+        p.model.init_states,
+    )
+    found = {
+        "jaxep": jax_engine(p, p.model, fast),
+        "jaxep, paper's steps": jax_engine(p, p.model, slow),
+        "naive JAX": jax_engine(p, naive, slow),
+        "PyTorch": torch_engine(p),
+    }
+    return found | ({"peer": peer_engine(p, module)} if module else {})
+
+
+def check(p: Problem, all_engines: dict[str, Engine]) -> dict[str, float]:
+    """Largest difference of any state from the textbook's after some steps, by engine.
+
+    Raises:
+        SystemExit: over 1e-4, where no time would mean anything.
+    """
+    reference = all_engines["naive JAX"].steps(CHECKED_STEPS)
+    gaps = {}
+    for name, engine in all_engines.items():
+        states = engine.steps(CHECKED_STEPS)
+        if isinstance(states[0], torch.Tensor):
+            states = [s.detach().numpy() for s in states]
+            states = [s.transpose(0, 2, 3, 1) if s.ndim == 4 else s for s in states]
+        gaps[name] = max(
+            float(np.abs(np.asarray(a) - np.asarray(b)).max())
+            for a, b in zip(states, reference, strict=True)
+        )
+        if gaps[name] > 1e-4:
+            raise SystemExit(f"{name} differs from the textbook by {gaps[name]}: not timed")
+    return gaps
+
+
+def products(coupling: Coupling) -> int:
+    """Multiplications per sample that count: those with a padding zero do not."""
+    if not isinstance(coupling, Conv):
+        return int(np.prod(coupling.in_shape)) * coupling.out_shape[0]
+    taps = 1
+    for size, out in zip(coupling.in_shape[:2], coupling.conv_shape[:2], strict=True):
+        places = np.arange(out)[:, None] + np.arange(coupling.kernel_size) - coupling.padding
+        taps *= int(np.sum((places >= 0) & (places < size)))
+    return taps * coupling.in_shape[2] * coupling.features
+
+
+def step_flops(network: Network, batch: int) -> float:
+    """Of one synchronous step: each coupling but the input's once forward and once backward."""
+    return sum(4.0 * batch * products(coupling) for coupling in network.couplings[1:])
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def matmul_seconds() -> Callable[[], float]:
+    """One large float32 product, the rate that nothing on this machine exceeds by much."""
+    a = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
+    product = jax.jit(jnp.matmul)
+    return lambda: min(seconds(lambda: jax.block_until_ready(product(a, a))) for _ in range(3))
+
+
+def quality(p: Problem) -> dict[str, dict[str, float]]:
+    """Residual of the free phase and cosine to the exact gradient, of both schedules."""
+    tight = solvers.Tolerance(3000, "alternating", 1.7, 1e-6)
+    exact = jax.jit(estimators.Implicit(tight, tol=1e-5).value_and_grad(p.model))
+    batch = p.x, signals.Targets(p.labels)
+    _, target, _ = exact(p.params, batch, jax.random.key(0))
+    found = {}
+    for name, free, nudge in (
+        ("jaxep", FAST_FREE, FAST_NUDGE),
+        ("paper's steps", solvers.Fixed(T_FREE), solvers.Fixed(T_NUDGE)),
+    ):
+        estimate = jax.jit(estimators.EP(BETA, free, nudge).value_and_grad(p.model))
+        _, grads, aux = estimate(p.params, batch, jax.random.key(0))
+        assert aux.nudged is not None
+        found[name] = {
+            "free_steps": int(aux.free.steps),
+            "nudge_steps": int(aux.nudged.steps),
+            "cosine": cosine(grads, target),
+            # Of one more plain synchronous step, which is one measure for both orders.
+            "residual": float(plain_residual(p, aux.free.states)),
+        }
+    return found
+
+
+def plain_residual(p: Problem, states) -> jax.Array:
+    """||F(ξ) - ξ|| / ||ξ|| of the synchronous transition F."""
+    moved = synchronous(p.model, p.model.prepare(p.params, p.x), states, 1)
+    return solvers.relative_residual(moved, states)
+
+
+def cosine(a: Any, b: Any) -> float:
+    """Over all parameters together."""
+    u, v = (jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(t)]) for t in (a, b))
+    return float(u @ v / jnp.linalg.norm(u) / jnp.linalg.norm(v))
+
+
+def measure(net: str, batch: int, rounds: int, module: Any, count: int = 20) -> dict[str, Any]:
+    """Medians over interleaved rounds."""
+    p = problem(net, batch)
+    all_engines = engines(p, module)
+    gaps = check(p, all_engines)
+    matmul = matmul_seconds()
+    timed = [name for name in all_engines if name != "jaxep, paper's steps"]
+    for engine in all_engines.values():  # compile
+        engine.learn()
+    steps: dict[str, list[float]] = {name: [] for name in timed}
+    learns: dict[str, list[float]] = {name: [] for name in all_engines}
+    matmuls = []
+    for _ in range(rounds):
+        matmuls.append(matmul())
+        for name, engine in all_engines.items():
+            if name in steps:
+                steps[name].append(seconds(functools.partial(engine.steps, count)) / count)
+            learns[name].append(seconds(engine.learn))
+    rate = 2 * MATMUL**3 / statistics.median(matmuls)
+    flops = step_flops(p.network, batch)
+    return {
+        "batch": batch,
+        "rounds": rounds,
+        "state_gap": gaps,
+        "step_ms": {k: 1e3 * statistics.median(v) for k, v in steps.items()},
+        "training_step_ms": {k: 1e3 * statistics.median(v) for k, v in learns.items()},
+        "step_gflop": flops / 1e9,
+        "matmul_gflops": rate / 1e9,
+        "share_of_limit": flops / rate / statistics.median(steps["jaxep"]),
+        "quality": quality(p),
+    }
+
+
+def main() -> None:
+    """Measures the nets named, keeps the others' results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("nets", nargs="*", default=["vgg7"], help=", ".join(NETS))
+    parser.add_argument("--peer", default="", help="checkout of Equilibrium-Propagation")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    module = peer_code.load(arguments.peer) if arguments.peer else None
+    result = load("step_time")
+    for name in arguments.nets:
+        result[name] = measure(name, arguments.batch, arguments.rounds, module)
+        save("step_time", {key: result[key] for key in result if key in NETS})
+    print(table(result))
+    draw(result)
+
+
+if __name__ == "__main__":
+    main()

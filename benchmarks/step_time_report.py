@@ -1,0 +1,64 @@
+"""The table and the picture of benchmarks.step_time, from its JSON."""
+
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.provenance import RESULTS
+
+NETS = ("vgg5", "vgg7", "vgg12")
+
+
+def table(result: dict[str, Any]) -> str:
+    """Milliseconds and ratios to jaxep, as Markdown."""
+    lines = [
+        "| net, batch | engine | step, ms | ÷ jaxep | training step, ms | ÷ jaxep |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for net in (net for net in NETS if net in result):
+        row = result[net]
+        step, learn = row["step_ms"], row["training_step_ms"]
+        for engine, milliseconds in learn.items():
+            one = step.get(engine)
+            shown = "" if one is None else f"{one:.1f} | {one / step['jaxep']:.2f}"
+            lines.append(
+                f"| {net}, {row['batch']} | {engine} | {shown or ' | '} | {milliseconds:.0f} | "
+                f"{milliseconds / learn['jaxep']:.1f} |"
+            )
+        lines.append(
+            f"| {net}, {row['batch']} | limit: {row['step_gflop']:.2f} GFLOP at "
+            f"{row['matmul_gflops']:.0f} GFLOP/s | "
+            f"{step['jaxep'] * row['share_of_limit']:.1f} | {row['share_of_limit']:.2f} | | |"
+        )
+    for net in (net for net in NETS if net in result):
+        for name, q in result[net]["quality"].items():
+            lines.append(
+                f"\n{net}, {name}: {q['free_steps']} + {q['nudge_steps']} sweeps, residual "
+                f"{q['residual']:.0e}, cosine to the exact gradient {q['cosine']:.4f}"
+            )
+    return "\n".join(lines)
+
+
+def draw(result: dict[str, Any]) -> None:
+    """Bars of both times, a panel for each net: results/step_time.png."""
+    nets = [net for net in NETS if net in result]
+    figure = Figure(figsize=(9, 2.6 * len(nets)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(nets), 2, squeeze=False)
+    for axes, net in zip(grid, nets, strict=True):
+        row = result[net]
+        for axis, key, unit in (
+            (axes[0], "step_ms", "one synchronous step, ms"),
+            (axes[1], "training_step_ms", "one training step (three phases), ms"),
+        ):
+            names, values = list(row[key]), list(row[key].values())
+            bars = axis.barh(names, values, color=["C0" if n == "jaxep" else "0.7" for n in names])
+            axis.bar_label(bars, fmt="%.0f", padding=3)
+            axis.invert_yaxis()
+            axis.margins(x=0.15)
+            axis.set(title=f"{net}, batch {row['batch']}", xlabel=unit)
+        limit = row["step_ms"]["jaxep"] * row["share_of_limit"]
+        axes[0].axvline(limit, color="C3", linestyle="--", label="limit: FLOP / matmul rate")
+        axes[0].legend(loc="lower right", fontsize="small")
+    figure.savefig(RESULTS / "step_time.png", dpi=150)

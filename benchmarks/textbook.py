@@ -1,0 +1,43 @@
+"""Φ in naive JAX: the backend's convolution and pooling with JAX's own derivatives.
+
+What a user would write first. step_time compares with it, and the engine's states and gradients are
+tested against it.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxep.couplings import Conv, Coupling
+from jaxep.network import Network
+
+
+def drive(coupling: Coupling, layer: dict[str, jax.Array], lower: jax.Array) -> jax.Array:
+    """P(w * lower + b), or W flat(lower) + b."""
+    if not isinstance(coupling, Conv):
+        return lower.reshape(lower.shape[0], -1) @ layer["kernel"] + layer["bias"]
+    output = lax.conv_general_dilated(
+        lower,
+        layer["kernel"],
+        window_strides=(1, 1),
+        padding=[(coupling.padding, coupling.padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    output = output + layer["bias"]
+    if not coupling.pool:
+        return output
+    return lax.reduce_window(output, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def phi(network: Network, params: dict[str, Any], x: jax.Array, states: tuple) -> jax.Array:
+    """Φ(x, ξ, w), eq. 1, one value per sample, [batch]."""
+    total: Any = 0.0
+    lowers = (x, *states[:-1])
+    for coupling, layer, lower, upper in zip(
+        network.couplings, params["layers"], lowers, states, strict=True
+    ):
+        product = upper * drive(coupling, layer, lower)
+        total = total + product.reshape(product.shape[0], -1).sum(-1)
+    return total
