@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     config.t_nudge = 8
     config.order = "alternating"
     config.learning_rates = (0.016,) * 7 + (0.03,)
-    config.weight_decay = 3e-3
+    config.weight_decay = 1e-2
     config.batch_size = 50
-    config.epochs = 20
+    config.epochs = 28
     return config
