@@ -9,6 +9,7 @@ def get_config() -> ConfigDict:
     config = get_base()
     config.name = "digits_deep_le"
     config.conv = "32 M 32 32 32 32 M 64 64 64 64 64"
+    config.augment = False
     config.gain = 1.0
     config.signal_layers = (0, 2, 4, 6, 8, 10)
     config.kappa = 2.0
@@ -16,5 +17,7 @@ def get_config() -> ConfigDict:
     config.t_free = 16
     config.t_nudge = 8
     config.learning_rates = (0.008,) * 11 + (0.03,)
+    config.weight_decay = 3e-3
+    config.batch_size = 50
     config.epochs = 40
     return config
