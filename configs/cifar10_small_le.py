@@ -13,14 +13,16 @@ def get_config() -> ConfigDict:
     config.train_size = 2000
     config.test_size = 1000
     config.signal_layers = (0, 2, 4)
-    config.kappa = 0.5
+    config.gain = 0.7
+    config.kappa = 2.0
     config.kappa_schedule = "constant"
-    config.beta = 1.0
-    config.t_free = 12
-    config.t_nudge = 6
+    config.tau = 1.0
+    config.beta = 2.0
+    config.t_free = 16
+    config.t_nudge = 8
     config.order = "alternating"
-    config.learning_rates = (0.004,) * 6 + (0.03,)
-    config.weight_decay = 2e-3
-    config.batch_size = 20
-    config.epochs = 6
+    config.learning_rates = (0.01,) * 6 + (0.03,)
+    config.weight_decay = 3e-3
+    config.batch_size = 26
+    config.epochs = 10
     return config

@@ -10,8 +10,13 @@ def get_config() -> ConfigDict:
     config.name = "digits_kd"
     config.conv = "32 M 64 M 64 64"
     config.signal = "kd"
+    config.augment = False
+    config.gain = 1.0
+    config.kappa = 10.0
+    config.tau = 1.0
     config.signal_layers = (0, 1)
-    config.learning_rates = (0.004,) * 5 + (0.03,)
+    config.learning_rates = (0.01,) * 5 + (0.03,)
     config.teacher = "configs/teacher_digits.py"
     config.train_teacher = True
+    config.epochs = 35
     return config

@@ -87,6 +87,20 @@ def test_conv_equals_textbook_in_value_and_derivatives(options):
     assert_trees_all_close(curvature(fast), curvature(slow), atol=1e-11)
 
 
+@pytest.mark.parametrize("padding", [0, 1])
+def test_weight_gradient_of_an_accelerator_equals_that_of_the_cpu(padding, monkeypatch):
+    coupling = Conv((5, 4, 3), 6, padding=padding, lowering="convolution")
+    params = coupling.init(jax.random.key(0), 1.0, jnp.float64)
+    lower, upper = random(1, 2, 5, 4, 3), random(2, 2, *coupling.out_shape)
+
+    def energy(params):
+        return jnp.sum(upper * coupling.apply(coupling.prepare(params), lower))
+
+    here = jax.grad(energy)(params)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert_trees_all_close(jax.grad(energy)(params), here, rtol=1e-12)
+
+
 def test_auto_multiplies_by_a_matrix_only_on_small_maps_of_the_cpu():
     assert Conv((2, 2, 3), 4).is_dense == (jax.default_backend() == "cpu")
     assert not Conv((4, 4, 3), 4).is_dense
