@@ -22,7 +22,7 @@ from jaxep.reporting import read_metrics
 ROOT = Path(__file__).parent.parent
 # cifar10_small_frozen: the net of cifar10_small_le in which only the readout learns.
 FROZEN = {"signal": "none", "signal_layers": "()", "kappa": 0.0}
-FROZEN["learning_rates"] = "(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.03)"
+FROZEN["learning_rates"] = "(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.02)"
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "digits_le": ("digits_le", {}),
     "digits_std": ("digits_std", {}),
@@ -38,7 +38,7 @@ TITLES = {
     "digits_kd": "digits, 6 layers, distilled from a teacher",
     "digits_deep_le": "digits, 12 layers, local errors",
     "digits_deep_std": "digits, 12 layers, no signals",
-    "cifar10_small_le": "CIFAR-10 (2000 images), quarter-width VGG-7, local errors",
+    "cifar10_small_le": "CIFAR-10 (3000 images), quarter-width VGG-7, local errors",
     "cifar10_small_frozen": "the same net, only its readout trained",
 }
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
+import train
 from benchmarks import peer as peer_code
 from benchmarks import textbook, torch_reference
 from benchmarks.provenance import load, save
@@ -27,6 +28,7 @@ from jaxep import estimators, signals, solvers
 from jaxep.couplings import Conv, Coupling
 from jaxep.data import normalise
 from jaxep.network import Network, vgg
+from jaxep.parallel import mean_over_devices, samples_over_devices
 from jaxep.primitive import Energy, free_value, hard_sigmoid, sweep
 
 NETS = {
@@ -38,6 +40,7 @@ T_FREE, T_NUDGE, BETA = 250, 50, 0.25
 # The engine's own way to the same equilibrium, by benchmarks.solvers.
 FAST_FREE = solvers.Tolerance(100, "alternating", 1.7, 1e-4)
 FAST_NUDGE = solvers.Tolerance(40, "alternating", 1.7, 2e-5)
+PAPERS_STEPS = "jaxep, paper's steps"
 CHECKED_STEPS = 20
 MATMUL = 2048
 
@@ -46,7 +49,7 @@ class Engine(NamedTuple):
     """One code: `steps(n)` runs n synchronous steps, `learn()` the three phases of an update."""
 
     steps: Callable[[int], Any]
-    learn: Callable[[], Any]
+    learn: Callable[[], Any] | None = None
 
 
 class Problem(NamedTuple):
@@ -79,22 +82,36 @@ def problem(name: str, batch: int) -> Problem:
     return Problem(network, signals.energy(network, signal), params, x, labels)
 
 
-def synchronous(model: Energy, prepared, states, steps):
+def synchronous(model: Energy, params, batch, steps):
     """`steps` synchronous steps; the count is traced, so one compilation serves all."""
-    step = sweep(model, free_value(model, *prepared), "synchronous")
+    x, states = batch
+    step = sweep(model, free_value(model, *model.prepare(params, x)), "synchronous")
     return jax.lax.fori_loop(0, steps, lambda _, s: step(s), states)
 
 
-def jax_engine(p: Problem, model: Energy, estimator: estimators.EP) -> Engine:
-    """The given energy under jit: jaxep's own, or the textbook's."""
-    run = jax.jit(lambda prepared, states, steps: synchronous(model, prepared, states, steps))
-    prepared = jax.jit(model.prepare)(p.params, p.x)
-    start = p.network.init_states(jax.random.key(0), p.x.shape[0], "zeros")
-    value_and_grad = jax.jit(estimator.value_and_grad(model))
-    batch = p.x, signals.Targets(p.labels)
+def naive_engine(p: Problem) -> Engine:
+    """jax.grad of the textbook Φ under jit; no training step, which takes minutes on a CPU."""
+    model = Energy(functools.partial(textbook.phi, p.network), p.model.loss, p.model.init_states)
+    run = jax.jit(functools.partial(synchronous, model))
+    start = p.network.init_states(jax.random.key(0), len(p.labels), "zeros")
+    return Engine(lambda steps: jax.block_until_ready(run(p.params, (p.x, start), steps)))
+
+
+def jaxep_engine(p: Problem, estimator: estimators.EP) -> Engine:
+    """The library as train.py runs it: the batch over all devices, which are a CPU's cores."""
+    steps_of = functools.partial(synchronous, p.model)
+    run = jax.jit(functools.partial(samples_over_devices, steps_of))
+    start = p.network.init_states(jax.random.key(0), len(p.labels), "zeros")
+
+    def learn(params, batch):
+        x, labels = batch
+        targets = signals.Targets(labels)
+        return estimator.value_and_grad(p.model)(params, (x, targets), jax.random.key(0))[1]
+
+    update = jax.jit(functools.partial(mean_over_devices, learn))
     return Engine(
-        lambda steps: jax.block_until_ready(run(prepared, start, steps)),
-        lambda: jax.block_until_ready(value_and_grad(p.params, batch, jax.random.key(0))),
+        lambda steps: jax.block_until_ready(run(p.params, (p.x, start), steps)),
+        lambda: jax.block_until_ready(update(p.params, (p.x, p.labels))),
     )
 
 
@@ -124,16 +141,10 @@ def peer_engine(p: Problem, module: Any) -> Engine:
 def engines(p: Problem, module: Any) -> dict[str, Engine]:
     """All that are compared, by name."""
     slow = estimators.EP(BETA, solvers.Fixed(T_FREE), solvers.Fixed(T_NUDGE))
-    fast = estimators.EP(BETA, FAST_FREE, FAST_NUDGE)
-    naive = Energy(
-        lambda params, x, states: textbook.phi(p.network, params, x, states),
-        p.model.loss,
-        p.model.init_states,
-    )
     found = {
-        "jaxep": jax_engine(p, p.model, fast),
-        "jaxep, paper's steps": jax_engine(p, p.model, slow),
-        "naive JAX": jax_engine(p, naive, slow),
+        "jaxep": jaxep_engine(p, estimators.EP(BETA, FAST_FREE, FAST_NUDGE)),
+        PAPERS_STEPS: jaxep_engine(p, slow),
+        "naive JAX": naive_engine(p),
         "PyTorch": torch_engine(p),
     }
     return found | ({"peer": peer_engine(p, module)} if module else {})
@@ -216,7 +227,7 @@ def quality(p: Problem) -> dict[str, dict[str, float]]:
 
 def plain_residual(p: Problem, states) -> jax.Array:
     """||F(ξ) - ξ|| / ||ξ|| of the synchronous transition F."""
-    moved = synchronous(p.model, p.model.prepare(p.params, p.x), states, 1)
+    moved = synchronous(p.model, p.params, (p.x, states), 1)
     return solvers.relative_residual(moved, states)
 
 
@@ -232,18 +243,19 @@ def measure(net: str, batch: int, rounds: int, module: Any, count: int = 20) -> 
     all_engines = engines(p, module)
     gaps = check(p, all_engines)
     matmul = matmul_seconds()
-    timed = [name for name in all_engines if name != "jaxep, paper's steps"]
+    steps: dict[str, list[float]] = {name: [] for name in all_engines if name != PAPERS_STEPS}
+    learns: dict[str, list[float]] = {name: [] for name, e in all_engines.items() if e.learn}
     for engine in all_engines.values():  # compile
-        engine.learn()
-    steps: dict[str, list[float]] = {name: [] for name in timed}
-    learns: dict[str, list[float]] = {name: [] for name in all_engines}
+        if engine.learn:
+            engine.learn()
     matmuls = []
     for _ in range(rounds):
         matmuls.append(matmul())
         for name, engine in all_engines.items():
             if name in steps:
                 steps[name].append(seconds(functools.partial(engine.steps, count)) / count)
-            learns[name].append(seconds(engine.learn))
+            if engine.learn:
+                learns[name].append(seconds(engine.learn))
     rate = 2 * MATMUL**3 / statistics.median(matmuls)
     flops = step_flops(p.network, batch)
     return {
@@ -267,6 +279,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    train.prepare_jax()
     module = peer_code.load(arguments.peer) if arguments.peer else None
     result = load("step_time")
     for name in arguments.nets:

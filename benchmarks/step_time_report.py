@@ -19,13 +19,9 @@ def table(result: dict[str, Any]) -> str:
     for net in (net for net in NETS if net in result):
         row = result[net]
         step, learn = row["step_ms"], row["training_step_ms"]
-        for engine, milliseconds in learn.items():
-            one = step.get(engine)
-            shown = "" if one is None else f"{one:.1f} | {one / step['jaxep']:.2f}"
-            lines.append(
-                f"| {net}, {row['batch']} | {engine} | {shown or ' | '} | {milliseconds:.0f} | "
-                f"{milliseconds / learn['jaxep']:.1f} |"
-            )
+        for engine in [*learn, *(name for name in step if name not in learn)]:
+            cells = [_cells(step, engine, 1), _cells(learn, engine, 0)]
+            lines.append(f"| {net}, {row['batch']} | {engine} | {' | '.join(cells)} |")
         lines.append(
             f"| {net}, {row['batch']} | limit: {row['step_gflop']:.2f} GFLOP at "
             f"{row['matmul_gflops']:.0f} GFLOP/s | "
@@ -38,6 +34,13 @@ def table(result: dict[str, Any]) -> str:
                 f"{q['residual']:.0e}, cosine to the exact gradient {q['cosine']:.4f}"
             )
     return "\n".join(lines)
+
+
+def _cells(times: dict[str, float], engine: str, digits: int) -> str:
+    """Milliseconds and ratio to jaxep, or two empty cells."""
+    if engine not in times:
+        return " | "
+    return f"{times[engine]:.{digits}f} | {times[engine] / times['jaxep']:.2f}"
 
 
 def draw(result: dict[str, Any]) -> None:
