@@ -153,7 +153,7 @@ def check(p: Problem, all_engines: dict[str, Engine]) -> dict[str, dict[str, flo
     """How far each engine's states are from the textbook's after some steps.
 
     Returns:
-        By engine: the largest difference over the samples that stay within 1e-4, and how many leave.
+        By engine: the largest difference over samples that stay within 1e-4, and how many leave.
 
     Raises:
         SystemExit: over a tenth of the samples leave: then no time would mean anything.
