@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from benchmarks.provenance import RESULTS, save
+from benchmarks.provenance import RESULTS, load, save
 from jaxep.reporting import read_metrics
 
 ROOT = Path(__file__).parent.parent
@@ -107,8 +107,7 @@ def table(runs: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measures the rows named on the command line, or all, and keeps the others' results."""
-    path = RESULTS / "core.json"
-    runs = json.loads(path.read_text())["runs"] if path.exists() else {}
+    runs = load("core").get("runs", {})
     for name in sys.argv[1:] or list(RUNS):
         runs[name] = measure(name)
         save("core", {"runs": runs})

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 
-from benchmarks.provenance import RESULTS, save
+from benchmarks.provenance import load, save
 from jaxep.reporting import read_metrics
 from jaxep.settings import from_config, load_config_file
 from jaxep.training import fit
@@ -42,8 +42,7 @@ def score(name: str, changes: dict) -> dict:
 
 def main() -> None:
     """Trains the candidates of a file one after the other."""
-    path = RESULTS / "digits_search.json"
-    record = json.loads(path.read_text()) if path.exists() else {}
+    record = load("digits_search")
     results = record.setdefault("candidates", [])
     with open(sys.argv[1]) as file:
         candidates = json.load(file)

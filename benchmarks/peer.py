@@ -4,6 +4,7 @@ Nothing of it is copied here: `load` puts its directory on the path, and `gradie
 class in the order of its own training loop with `thirdphase`.
 """
 
+import importlib
 import sys
 import types
 from pathlib import Path
@@ -28,9 +29,7 @@ def load(folder: str) -> Any:
     # Its modules import torchvision and its plots for loading images; the model needs neither.
     for name in ("torchvision", "torchvision.transforms", "torchvision.datasets"):
         sys.modules.setdefault(name, types.ModuleType(name))
-    import model_utils  # type: ignore[import-not-found]
-
-    return model_utils
+    return importlib.import_module("model_utils")
 
 
 def build(module: Any, network: Network, chain: Chain) -> Any:

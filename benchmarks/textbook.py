@@ -1,7 +1,7 @@
 """Φ in naive JAX: the backend's convolution and pooling with JAX's own derivatives.
 
-What a user would write first. step_time compares with it, and the engine's states and gradients are
-tested against it.
+What a user would write first. step_time compares with it, and tests/test_couplings.py tests the
+fast couplings and all their derivatives against it.
 """
 
 from typing import Any
@@ -26,9 +26,12 @@ def drive(coupling: Coupling, layer: dict[str, jax.Array], lower: jax.Array) -> 
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     output = output + layer["bias"]
-    if not coupling.pool:
-        return output
-    return lax.reduce_window(output, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+    return pool(output) if coupling.pool else output
+
+
+def pool(x: jax.Array) -> jax.Array:
+    """2x2 max pool with stride 2; an odd last row or column is cut."""
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
 
 def phi(network: Network, params: dict[str, Any], x: jax.Array, states: tuple) -> jax.Array:

@@ -34,14 +34,14 @@ class Chain(NamedTuple):
     readout: Layer
 
 
-def tensor(array: jax.Array) -> torch.Tensor:
+def tensor(array: Any) -> torch.Tensor:
     """A contiguous copy."""
     return torch.from_numpy(np.array(array, order="C"))
 
 
 def image(array: jax.Array) -> torch.Tensor:
     """[batch, height, width, channels] -> [batch, channels, height, width]."""
-    return tensor(np.asarray(array).transpose(0, 3, 1, 2))  # type: ignore[arg-type]
+    return tensor(np.asarray(array).transpose(0, 3, 1, 2))
 
 
 def from_jax(network: Network, params: dict[str, Any]) -> Chain:
@@ -50,7 +50,7 @@ def from_jax(network: Network, params: dict[str, Any]) -> Chain:
     for coupling, layer in zip(network.couplings, params["layers"], strict=True):
         kernel, bias = np.asarray(layer["kernel"]), tensor(layer["bias"])
         if isinstance(coupling, Conv):
-            weight = tensor(kernel.transpose(3, 2, 0, 1))  # type: ignore[arg-type]
+            weight = tensor(kernel.transpose(3, 2, 0, 1))
             layers.append(Layer(weight, bias, coupling.padding, coupling.pool))
         else:
             layers.append(Layer(_dense(kernel, coupling.in_shape), bias))
@@ -67,7 +67,7 @@ def _dense(kernel: np.ndarray, in_shape: tuple[int, ...]) -> torch.Tensor:
         height, width, channels = in_shape
         kernel = kernel.reshape(height, width, channels, -1).transpose(2, 0, 1, 3)
         kernel = kernel.reshape(height * width * channels, -1)
-    return tensor(kernel.T)  # type: ignore[arg-type]
+    return tensor(kernel.T)
 
 
 def drive(layer: Layer, lower: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,8 @@
 """8 weighted layers on digits with local errors: the first command of the README.
 
 Found on the validation split, see benchmarks/results/digits_search.json. A large β keeps the
-estimate bounded where the two nudged phases end in different minima. With τ = 1 a layer that
-already tells the classes apart is no longer pushed, the weights stay smaller, the estimate nearer
-to the gradient, and the learning rate can be four times that of τ = 4.
+estimate bounded where the two nudged phases end in different minima; with τ = 1 a layer that
+already tells the classes apart is no longer pushed.
 """
 
 from ml_collections import ConfigDict

@@ -227,8 +227,8 @@ def _convolve_bwd(padding, residuals, cotangent):
 def _kernel_gradient(padding, kernel, lower, cotangent):
     """d<cotangent, kernel * lower>/dkernel, [height, width, in, out].
 
-    XLA:CPU runs this convolution, whose kernel is as large as the map, at a few GFLOP/s; one
-    matrix product for each place of the kernel is the same sum.
+    XLA:CPU is slow at this convolution, whose kernel is as large as the map; one matrix product
+    for each place of the kernel is the same sum.
     """
     if jax.default_backend() != "cpu":
         correlate = jax.linear_transpose(lambda k: _correlate(lower, k, padding), kernel)

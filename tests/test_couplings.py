@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 from chex import assert_trees_all_close
-from jax import lax
 
+from benchmarks import textbook
 from jaxep.couplings import Conv, Dense, max_pool
 
 
@@ -15,20 +15,6 @@ def float64():
         yield
 
 
-def textbook_pool(x):
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
-
-
-def textbook(coupling, params, lower):
-    """P(w * lower + b) by lax's own convolution and pooling, with JAX's own derivatives."""
-    padding = [(coupling.padding, coupling.padding)] * 2
-    output = lax.conv_general_dilated(
-        lower, params["kernel"], (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    output = output + params["bias"]
-    return textbook_pool(output) if coupling.pool else output
-
-
 def random(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape, jnp.float64)
 
@@ -36,7 +22,7 @@ def random(seed, *shape):
 @pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 5, 7, 2), (3, 2, 2, 1)])
 def test_max_pool_equals_reduce_window_also_in_ties(shape):
     x = jnp.round(random(0, *shape))  # rounded: windows with several maxima
-    value, pullback = jax.vjp(textbook_pool, x)
+    value, pullback = jax.vjp(textbook.pool, x)
     cotangent = random(1, *value.shape)
     assert_trees_all_close(max_pool(x), value)
     assert_trees_all_close(jax.vjp(max_pool, x)[1](cotangent), pullback(cotangent))
@@ -68,7 +54,7 @@ def test_conv_equals_textbook_in_value_and_derivatives(options):
         return jnp.sum(upper * coupling.apply(coupling.prepare(params), lower))
 
     def slow(params, lower):
-        return jnp.sum(upper * textbook(coupling, params, lower))
+        return jnp.sum(upper * textbook.drive(coupling, params, lower))
 
     def second(energy):
         """d/dw |dE/dlower|², what BPTT and implicit gradients differentiate."""
@@ -77,7 +63,7 @@ def test_conv_equals_textbook_in_value_and_derivatives(options):
     def curvature(energy):
         return jax.jvp(lambda x: jax.grad(energy, 0)(params, x), (lower,), (lower + 1,))[1]
 
-    assert coupling.out_shape == textbook(coupling, params, lower).shape[1:]
+    assert coupling.out_shape == textbook.drive(coupling, params, lower).shape[1:]
     assert_trees_all_close(fast(params, lower), slow(params, lower), rtol=1e-12)
     for derivative in (jax.grad(fast, (0, 1)), jax.jit(jax.grad(fast, (0, 1)))):
         assert_trees_all_close(
