@@ -28,7 +28,7 @@ from jaxep import estimators, signals, solvers
 from jaxep.couplings import Conv, Coupling
 from jaxep.network import Network, vgg
 from jaxep.parallel import mean_over_devices, samples_over_devices
-from jaxep.primitive import Energy, free_value, hard_sigmoid, sweep
+from jaxep.primitive import Energy, Sweep, free_value, hard_sigmoid
 
 NETS = {
     "vgg5": ("128 M 256 M 512 M 512v M", ()),
@@ -84,7 +84,7 @@ def problem(name: str, batch: int) -> Problem:
 def synchronous(model: Energy, params, batch, steps):
     """`steps` synchronous steps; the count is traced, so one compilation serves all."""
     x, states = batch
-    step = sweep(model, free_value(model, *model.prepare(params, x)), "synchronous")
+    step = Sweep(model, free_value(model, *model.prepare(params, x)), "synchronous")
     return jax.lax.fori_loop(0, steps, lambda _, s: step(s), states)
 
 

@@ -12,21 +12,39 @@ splits its work in two, because an equilibrium takes hundreds of steps with the 
 """
 
 import dataclasses
-import functools
 import math
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+
+from jaxep.lowerings import (
+    BETWEEN_ZEROS,
+    INSIDE,
+    Direct,
+    Filtering,
+    Lowering,
+    Matrix,
+    Winograd,
+    product,
+)
 
 Params = dict[str, jax.Array]
-Lowering = Literal["auto", "convolution", "dense"]
+LoweringName = Literal["auto", "convolution", "dense", "winograd"]
 
 # XLA:CPU runs a 3x3 convolution on a 2x2 map at about 2 GFLOP/s, and there the convolution is one
 # dense product anyway (every output sees every input). From 4x4 on, its convolution wins.
 CPU_DENSE_MAP = 2
+# Minimal filtering pays from 32 channels on, unless a small map has so many weights that reading
+# 16 in the place of 9 costs more than it saves: 4x4 maps with 512 channels.
+CPU_WINOGRAD_CHANNELS = 32
+CPU_WINOGRAD_WEIGHTS = 2**15  # channels below times channels above, for each tile of the map
+
+
+# Of a pool: int8 [batch, *out_shape]; () without one.
+Places = Any
 
 
 class Operators(NamedTuple):
@@ -46,11 +64,12 @@ class Coupling(Protocol):
     def out_shape(self) -> tuple[int, ...]: ...
     @property
     def features(self) -> int: ...
-    @property
-    def mask_cost(self) -> int: ...
     def init(self, key: jax.Array, gain: float, dtype) -> Params: ...
     def prepare(self, params: Params) -> Operators: ...
     def apply(self, operators: Operators, lower: jax.Array) -> jax.Array: ...
+    def recall(
+        self, operators: Operators, lower: jax.Array, places: Places | None
+    ) -> tuple[jax.Array, Places]: ...
 
 
 def uniform_init(
@@ -81,11 +100,6 @@ class Dense:
     def fan_in(self) -> int:
         return math.prod(self.in_shape)
 
-    @property
-    def mask_cost(self) -> int:
-        """Nothing: the way back needs no forward product."""
-        return 0
-
     def init(self, key: jax.Array, gain: float = 1.0, dtype=jnp.float32) -> Params:
         """Kernel [inputs, features] and bias [features], U(-gain/sqrt(fan_in), ...)."""
         kernel_key, bias_key = jax.random.split(key)
@@ -103,6 +117,12 @@ class Dense:
         """[batch, *in_shape] -> [batch, features]."""
         flat = lower.reshape(lower.shape[0], -1)
         return flat @ operators.forward + operators.bias
+
+    def recall(
+        self, operators: Operators, lower: jax.Array, places: Places | None
+    ) -> tuple[jax.Array, Places]:
+        """`apply`, and nothing to remember."""
+        return self.apply(operators, lower), ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +144,7 @@ class Conv:
     kernel_size: int = 3
     padding: int = 1
     pool: bool = False
-    lowering: Lowering = "auto"
+    lowering: LoweringName = "auto"
 
     @property
     def conv_shape(self) -> tuple[int, int, int]:
@@ -143,16 +163,28 @@ class Conv:
         return self.kernel_size**2 * self.in_shape[-1]
 
     @property
-    def mask_cost(self) -> int:
-        """Multiplications per sample of the forward product whose maxima the way back needs."""
-        return math.prod(self.conv_shape) * self.fan_in if self.pool else 0
+    def method(self) -> Lowering:
+        """The lowering that `lowering` names, or what is fast for this map on this backend."""
+        name = self._fast() if self.lowering == "auto" else self.lowering
+        return LOWERINGS[name](self)
+
+    def _fast(self) -> str:
+        """What was fastest on each kind of map: benchmarks/results/lowerings.json."""
+        if jax.default_backend() != "cpu":
+            return "convolution"
+        small = max(*self.in_shape[:2], *self.conv_shape[:2]) <= CPU_DENSE_MAP
+        channels = self.in_shape[2], self.features
+        tiles = math.prod(self.conv_shape[:2]) // 4
+        light = small or math.prod(channels) <= CPU_WINOGRAD_WEIGHTS * tiles
+        if self._winograd and light and min(channels) >= CPU_WINOGRAD_CHANNELS:
+            return "winograd"
+        return "dense" if small else "convolution"
 
     @property
-    def is_dense(self) -> bool:
-        if self.lowering == "auto":
-            small = max(*self.in_shape[:2], *self.conv_shape[:2]) <= CPU_DENSE_MAP
-            return small and jax.default_backend() == "cpu"
-        return self.lowering == "dense"
+    def _winograd(self) -> bool:
+        """Whether minimal filtering can compute it: 3x3, even maps."""
+        even = all(size % 2 == 0 for size in (*self.in_shape[:2], *self.conv_shape[:2]))
+        return self.kernel_size == 3 and self.padding <= 2 and even
 
     def init(self, key: jax.Array, gain: float = 1.0, dtype=jnp.float32) -> Params:
         """Kernel [height, width, in, out] and bias [out], U(-gain/sqrt(fan_in), ...)."""
@@ -164,87 +196,45 @@ class Conv:
         }
 
     def prepare(self, params: Params) -> Operators:
-        """Kernel and flipped, transposed kernel; or the matrix of the whole convolution."""
-        kernel = params["kernel"]
-        if self.is_dense:
-            matrix = self._matrix(kernel)
-            return Operators(matrix, matrix, params["bias"])
-        return Operators(kernel, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), params["bias"])
+        """The kernel as the lowering wants it in the loop."""
+        return Operators(*self.method.prepare(params["kernel"]), params["bias"])
 
     def apply(self, operators: Operators, lower: jax.Array) -> jax.Array:
         """[batch, *in_shape] -> [batch, *out_shape]."""
-        if self.is_dense:
-            flat = lower.reshape(lower.shape[0], -1)
-            output = (flat @ operators.forward).reshape(-1, *self.conv_shape)
-        else:
-            output = _convolve(self.padding, operators.forward, operators.backward, lower)
+        return self.recall(operators, lower, None)[0]
+
+    def recall(
+        self, operators: Operators, lower: jax.Array, places: Places | None
+    ) -> tuple[jax.Array, Places]:
+        """`apply`, and where the maxima of the pool are.
+
+        Args:
+            operators: of `prepare`.
+            lower: [batch, *in_shape].
+            places: what an earlier call with the same arguments returned: the derivative in
+                `lower` then needs no convolution of `lower`. None: not known.
+
+        Returns:
+            ([batch, *out_shape], places of the maxima, int8 of the same shape; () without a pool).
+        """
+        output = product(self.method, operators.forward, operators.backward, lower)
         output = output + operators.bias
-        return max_pool(output) if self.pool else output
-
-    def _matrix(self, kernel: jax.Array) -> jax.Array:
-        """The convolution as a matrix [in_height * in_width * in, height * width * out]."""
-        rows, columns, _ = self.in_shape
-        out_rows, out_columns, _ = self.conv_shape
-        size = self.kernel_size
-        taps = np.zeros((rows, columns, out_rows, out_columns, size, size))
-        for i, j, a, b in np.ndindex(out_rows, out_columns, size, size):
-            row, column = i + a - self.padding, j + b - self.padding
-            if 0 <= row < rows and 0 <= column < columns:
-                taps[row, column, i, j, a, b] = 1
-        matrix = jnp.einsum("yxijab,abcd->yxcijd", taps.astype(kernel.dtype), kernel)
-        return matrix.reshape(math.prod(self.in_shape), math.prod(self.conv_shape))
+        if not self.pool:
+            return output, ()
+        places = first_maxima(output) if places is None else places
+        return picked(output, places), places
 
 
-def _correlate(lower: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
-    return lax.conv_general_dilated(
-        lower,
-        kernel,
-        window_strides=(1, 1),
-        padding=[(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+LOWERINGS: dict[str, Callable[[Conv], Lowering]] = {
+    "convolution": lambda conv: Direct(conv.padding),
+    "dense": lambda conv: Matrix(conv.in_shape, conv.conv_shape, conv.padding),
+    "winograd": lambda conv: Winograd(conv.padding, _filtering(conv)),
+}
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _convolve(padding: int, forward: jax.Array, backward: jax.Array, lower: jax.Array) -> jax.Array:
-    """forward * lower, whose derivative in `lower` convolves with the prepared `backward`."""
-    del backward
-    return _correlate(lower, forward, padding)
-
-
-def _convolve_fwd(padding, forward, backward, lower):
-    return _correlate(lower, forward, padding), (forward, backward, lower)
-
-
-def _convolve_bwd(padding, residuals, cotangent):
-    forward, backward, lower = residuals
-    lower_bar = _correlate(cotangent, backward, forward.shape[0] - 1 - padding)
-    gradient = _kernel_gradient(padding, forward, lower, cotangent)
-    # All of the kernel's gradient goes to `forward`: `backward` is the same kernel once more.
-    return gradient, jnp.zeros_like(backward), lower_bar
-
-
-def _kernel_gradient(padding, kernel, lower, cotangent):
-    """d<cotangent, kernel * lower>/dkernel, [height, width, in, out].
-
-    XLA:CPU is slow at this convolution, whose kernel is as large as the map; one matrix product
-    for each place of the kernel is the same sum.
-    """
-    if jax.default_backend() != "cpu":
-        correlate = jax.linear_transpose(lambda k: _correlate(lower, k, padding), kernel)
-        return correlate(cotangent)[0]
-    rows, columns = cotangent.shape[1:3]
-    padded = jnp.pad(lower, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
-
-    def tap(i, j):
-        seen = padded[:, i : i + rows, j : j + columns]
-        return jnp.einsum("nyxc,nyxd->cd", seen, cotangent)
-
-    size = kernel.shape[0]
-    return jnp.stack([jnp.stack([tap(i, j) for j in range(size)]) for i in range(size)])
-
-
-_convolve.defvjp(_convolve_fwd, _convolve_bwd)
+def _filtering(conv: Conv) -> Filtering:
+    clipped = conv.padding == 1 and conv.in_shape[:2] == (2, 2)
+    return BETWEEN_ZEROS if clipped else INSIDE
 
 
 def _windows(x: jax.Array) -> jax.Array:
@@ -254,35 +244,32 @@ def _windows(x: jax.Array) -> jax.Array:
     return x.reshape(batch, height // 2, 2, width // 2, 2, channels)
 
 
-def _first_maximum(windows: jax.Array) -> jax.Array:
-    """Which of the four places of each window holds its first maximum, as a mask."""
-    a, b = windows[:, :, 0, :, 0], windows[:, :, 0, :, 1]
-    c, d = windows[:, :, 1, :, 0], windows[:, :, 1, :, 1]
-    top, bottom = jnp.maximum(a, b), jnp.maximum(c, d)
-    place = jnp.where(top >= bottom, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
-    places = np.arange(4).reshape(2, 1, 2, 1)
-    return place[:, :, None, :, None] == places
-
-
-@jax.custom_jvp
-def max_pool(x: jax.Array) -> jax.Array:
-    """P of eq. 1, eq. 19: maximum over windows of 2x2 with stride 2.
-
-    The derivative picks the first maximum of a window by an explicit mask. It equals that of
-    `lax.reduce_window` and is 5 to 8 times faster on CPU.
+def first_maxima(x: jax.Array) -> jax.Array:
+    """Which of the four places of each 2x2 window holds its first maximum: 0 to 3, row by row.
 
     Args:
         x: [batch, height, width, channels]; an odd last row or column is cut.
 
     Returns:
-        [batch, height // 2, width // 2, channels].
+        int8 [batch, height // 2, width // 2, channels].
     """
-    return _windows(x).max(axis=(2, 4))
+    windows = _windows(x)
+    a, b = windows[:, :, 0, :, 0], windows[:, :, 0, :, 1]
+    c, d = windows[:, :, 1, :, 0], windows[:, :, 1, :, 1]
+    top, bottom = jnp.maximum(a, b), jnp.maximum(c, d)
+    place = jnp.where(top >= bottom, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
+    return place.astype(jnp.int8)
 
 
-@max_pool.defjvp
-def _max_pool_jvp(primals, tangents):
-    windows = _windows(primals[0])
-    mask = _first_maximum(windows)
-    tangent = jnp.where(mask, _windows(tangents[0]), 0).sum(axis=(2, 4))
-    return windows.max(axis=(2, 4)), tangent
+def picked(x: jax.Array, places: jax.Array) -> jax.Array:
+    """The value at `places` of each window: max pooling P of eq. 1, eq. 19 at `first_maxima(x)`.
+
+    Its derivative is the explicit mask, that of `lax.reduce_window` and 5 to 8 times faster on CPU.
+    """
+    mask = places[:, :, None, :, None] == np.arange(4, dtype=np.int8).reshape(2, 1, 2, 1)
+    return jnp.where(mask, _windows(x), 0).sum(axis=(2, 4))
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """Maximum over windows of 2x2 with stride 2: [batch, height // 2, width // 2, channels]."""
+    return picked(x, first_maxima(x))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxep.estimators import Aux
-from jaxep.primitive import Energy, Tree, free_value, sweep
+from jaxep.primitive import Energy, Sweep, Tree, free_value
 from jaxep.solvers import tree_norm
 
 
@@ -90,4 +90,4 @@ def lipschitz(
 
 def transition(energy: Energy, params: Tree, x: Tree) -> Callable[[Tree], Tree]:
     """F(ξ) = σ(∂Φ/∂ξ), the synchronous free transition whose Lipschitz constant is K₁."""
-    return sweep(energy, free_value(energy, params, x), "synchronous")
+    return Sweep(energy, free_value(energy, params, x), "synchronous")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxep.primitive import Energy, Tree, free_value, nudged_value, per_leaf, phi_aug, sweep
+from jaxep.primitive import Energy, Sweep, Tree, free_value, nudged_value, per_leaf, phi_aug
 from jaxep.solvers import Solution, Solver, relative_residual
 
 Batch = tuple[Any, Any]
@@ -168,7 +168,7 @@ class BPTT:
         def loss_of(params: Tree, batch: Batch, start: Tree):
             x, targets = batch
             value = free_value(energy, *energy.prepare(params, x))
-            step = sweep(energy, value, self.free.order, self.free.relaxation)
+            step = Sweep(energy, value, self.free.order, self.free.relaxation)
             old, new = run(step, start, self.unrolled)
             residual = relative_residual(*jax.lax.stop_gradient((new, old)), self.free.relaxation)
             steps = jnp.asarray(self.free.steps, jnp.int32)
@@ -178,7 +178,7 @@ class BPTT:
             x, _ = batch
             start = energy.init_states(jax.random.split(key)[0], x)
             value = free_value(energy, *energy.prepare(params, x))
-            step = sweep(energy, value, self.free.order, self.free.relaxation)
+            step = Sweep(energy, value, self.free.order, self.free.relaxation)
             past = self.free.steps - self.unrolled
             settled = jax.lax.fori_loop(0, past, lambda _, states: step(states), start)
             grad = jax.value_and_grad(loss_of, has_aux=True)

@@ -75,22 +75,6 @@ class Network:
         return tuple(coupling.out_shape for coupling in self.couplings)
 
     @property
-    def blocks(self) -> tuple[int, ...]:
-        """Which half of the layers moves first in an alternating sweep: 0 first, then 1.
-
-        The step down through a pool needs the maxima of the convolution of the layer that moves.
-        Where that layer moves last, the same convolution has just driven the layer above it, and
-        XLA computes it once: so the half with the more costly pools above it moves last. On
-        "16 32 M 32 32 M 64 64" a sweep falls from 59.9 to 45.9 MFLOP for 20 digits, which is what
-        a synchronous step costs.
-        """
-        costs = [0, 0]
-        for index, coupling in enumerate(self.couplings[1:]):
-            costs[index % 2] += coupling.mask_cost
-        first = 1 if costs[0] > costs[1] else 0
-        return tuple((index + first) % 2 for index in range(len(self.couplings)))
-
-    @property
     def layer_names(self) -> tuple[str, ...]:
         """conv1, conv2, ..., fc1, ..., and readout: one for each weighted layer."""
         names: list[str] = []
@@ -144,17 +128,39 @@ class Network:
         Returns:
             One value for each sample, [batch].
         """
-        total = jnp.zeros(())
-        lower: Any = x
-        for coupling, layer, upper in zip(self.couplings, params["layers"], states, strict=True):
+        return self.recall(params, x, states, [None] * len(states))[0]
+
+    def recall(
+        self, params: Params, x: jax.Array | Drive, states: States, memory: list
+    ) -> tuple[jax.Array, list]:
+        """Φ, and for each layer the places of the maxima of the pool that it drives.
+
+        The step down through a pool needs these places, and so another convolution of the layer
+        that moves, unless that layer has not moved since they were found.
+
+        Args:
+            params: as for `phi`.
+            x: as for `phi`.
+            states: as for `phi`.
+            memory: for each layer what an earlier call returned for it, or None.
+
+        Returns:
+            (as `phi`, the memory of every layer).
+        """
+        total, drive = jnp.zeros(()), None
+        below = zip((x, *states), [None, *memory], strict=True)
+        seen = []
+        for coupling, layer, upper, (lower, places) in zip(
+            self.couplings, params["layers"], states, below, strict=False
+        ):
             if isinstance(lower, Drive):
-                drive = lower.value
+                drive, places = lower.value, ()
             else:
-                ready = isinstance(layer, Operators)
-                drive = coupling.apply(layer if ready else coupling.prepare(layer), lower)
+                ready = layer if isinstance(layer, Operators) else coupling.prepare(layer)
+                drive, places = coupling.recall(ready, lower, places)
+            seen.append(places)
             total = total + jnp.sum(upper * drive, axis=tuple(range(1, upper.ndim)))
-            lower = upper
-        return total
+        return total, [*seen[1:], ()]
 
     def outputs(self, params: Params, states: States) -> jax.Array:
         """Logits W_out ξ_last + b_out, or the output layer's states: [batch, classes]."""

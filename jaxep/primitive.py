@@ -1,12 +1,13 @@
 """The scalar primitive function and its dynamics, for any phi and any loss over any pytree.
 
 Nothing here knows a network. An `Energy` is a pair of pure functions with the little that the
-dynamics need beside them; `sweep` is one pass of the transition ξ <- σ(∂Φ_Aug/∂ξ).
+dynamics need beside them; `Sweep` is one pass of the transition ξ <- σ(∂Φ_Aug/∂ξ).
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,10 @@ class Energy:
         blocks: for alternating sweeps, the number of the block in which each leaf moves: a tree of
             ints that is a prefix of the states' tree. None: leaves take turns 0, 1, 0, 1, ... as
             the layers of a chain do.
+        recall: (params, x, states, memory) -> (Φ, memory), for a Φ whose derivative in a leaf
+            needs something of that leaf that is worth keeping while it does not move. `memory` is
+            a list with an entry for each leaf: what an earlier call returned for it, or None. Φ
+            and its derivatives must equal those of `phi`. None: nothing is kept.
     """
 
     phi: Callable[[Tree, Tree, Tree], jax.Array]
@@ -53,6 +58,32 @@ class Energy:
     activation: Any = hard_sigmoid
     prepare: Callable[[Tree, Tree], tuple[Tree, Tree]] = _keep
     blocks: Any = None
+    recall: Callable[[Tree, Tree, Tree, list], tuple[jax.Array, list]] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """Φ or Φ_Aug as a function of the states alone, summed over the batch: a scalar.
+
+    Attributes:
+        recall: (states, memory) -> (value, memory), see `Energy.recall`.
+    """
+
+    recall: Callable[[Tree, list], tuple[jax.Array, list]]
+
+    def __call__(self, states: Tree) -> jax.Array:
+        return self.recall(states, _nothing(states))[0]
+
+
+class Position(NamedTuple):
+    """Where a solver stands: the states, and what Φ remembers of each of their leaves."""
+
+    states: Tree
+    memory: list
+
+
+def _nothing(states: Tree) -> list:
+    return [None] * len(jax.tree.leaves(states))
 
 
 def phi_aug(
@@ -63,14 +94,19 @@ def phi_aug(
     return phi - beta * jnp.sum(energy.loss(params, states, targets))
 
 
-def free_value(energy: Energy, params: Tree, x: Tree) -> Callable[[Tree], jax.Array]:
+def _phi(energy: Energy, params: Tree, x: Tree, states: Tree, memory: list):
+    if energy.recall is None:
+        return jnp.sum(energy.phi(params, x, states)), memory
+    phi, memory = energy.recall(params, x, states, memory)
+    return jnp.sum(phi), memory
+
+
+def free_value(energy: Energy, params: Tree, x: Tree) -> Value:
     """ξ -> Φ(x, ξ, w), summed over the batch: what the free phase climbs."""
-    return lambda states: jnp.sum(energy.phi(params, x, states))
+    return Value(functools.partial(_phi, energy, params, x))
 
 
-def nudged_value(
-    energy: Energy, params: Tree, x: Tree, targets: Tree, betas: jax.Array
-) -> Callable[[Tree], jax.Array]:
+def nudged_value(energy: Energy, params: Tree, x: Tree, targets: Tree, betas: jax.Array) -> Value:
     """ξ -> the sum of Φ_Aug over several nudged phases, which are run as one batch.
 
     Args:
@@ -84,11 +120,15 @@ def nudged_value(
         A function of states whose leaves are [phases, batch, ...].
     """
 
-    def value(states: Tree) -> jax.Array:
-        phases = jax.vmap(lambda s, beta: phi_aug(energy, params, x, s, targets, beta))
-        return jnp.sum(phases(states, betas))
+    def phase(states: Tree, memory: list, beta: jax.Array):
+        phi, memory = _phi(energy, params, x, states, memory)
+        return phi - beta * jnp.sum(energy.loss(params, states, targets)), memory
 
-    return value
+    def recall(states: Tree, memory: list):
+        values, memory = jax.vmap(phase)(states, memory, betas)
+        return jnp.sum(values), memory
+
+    return Value(recall)
 
 
 def per_leaf(prefix: Tree, states: Tree) -> list:
@@ -108,10 +148,9 @@ def _moves(energy: Energy, states: Tree, order: str) -> list[list[int]]:
     return [[i for i in range(count) if numbers[i] == block] for block in sorted(set(numbers))]
 
 
-def sweep(
-    energy: Energy, value: Callable[[Tree], jax.Array], order: str, relaxation: float = 1.0
-) -> Callable[[Tree], Tree]:
-    """One pass of the transition over all states: ξ <- σ(∂value/∂ξ).
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """One pass of the transition over all states, ξ <- σ(∂value/∂ξ): states -> states.
 
     `synchronous` moves all leaves at once (the paper). `alternating` moves the blocks of the
     energy one after the other, each from the newest states: in a layered net each half of such a
@@ -119,39 +158,59 @@ def sweep(
     Over-relaxation, ξ <- σ(ξ + ω (∂value/∂ξ - ξ)) with 0 < ω < 2, has the same fixed points where
     σ is a projection (hard_sigmoid, relu).
 
-    Args:
+    A loop goes by `begin` and `step`, which carry what Φ remembers: one alternating sweep then
+    costs what one synchronous step costs.
+
+    Attributes:
         energy: gives the activation and the blocks.
-        value: Φ or Φ_Aug as a function of the states alone, a scalar.
+        value: Φ or Φ_Aug as a function of the states alone.
         order: "synchronous" or "alternating".
         relaxation: ω.
-
-    Returns:
-        states -> states.
     """
 
-    def run(states: Tree) -> Tree:
-        leaves, tree = jax.tree.flatten(states)
-        activations = per_leaf(energy.activation, states)
-        for moving in _moves(energy, states, order):
-            leaves = _move(value, activations, relaxation, leaves, tree, moving)
-        return jax.tree.unflatten(tree, leaves)
+    energy: Energy
+    value: Value
+    order: str
+    relaxation: float = 1.0
 
-    return run
+    def __call__(self, states: Tree) -> Tree:
+        return self.step(Position(states, _nothing(states))).states
+
+    def begin(self, states: Tree) -> Position:
+        """The states with a memory of the shape that `step` returns."""
+        moves = _moves(self.energy, states, self.order)
+        if len(moves) == 1:
+            return Position(states, _nothing(states))
+        return Position(states, _forget(self.value.recall(states, _nothing(states))[1], moves[-1]))
+
+    def step(self, position: Position) -> Position:
+        """One sweep. What it remembers in the end is of the leaves that did not move last."""
+        leaves, tree = jax.tree.flatten(position.states)
+        memory = position.memory
+        for moving in _moves(self.energy, position.states, self.order):
+            leaves, memory = self._move(leaves, tree, memory, moving)
+        return Position(jax.tree.unflatten(tree, leaves), memory)
+
+    def _move(self, leaves: list, tree: Any, memory: list, moving: list[int]):
+        """`leaves` with those of index in `moving` moved by one step of the transition."""
+
+        def of_moving(some):
+            merged = list(leaves)
+            for index, leaf in zip(moving, some, strict=True):
+                merged[index] = leaf
+            return self.value.recall(jax.tree.unflatten(tree, merged), memory)
+
+        climb = jax.grad(of_moving, has_aux=True)
+        arguments, seen = climb([leaves[index] for index in moving])
+        activations = per_leaf(self.energy.activation, jax.tree.unflatten(tree, leaves))
+        moved = list(leaves)
+        for index, argument in zip(moving, arguments, strict=True):
+            if self.relaxation != 1.0:
+                argument = leaves[index] + self.relaxation * (argument - leaves[index])
+            moved[index] = activations[index](argument)
+        return moved, _forget(seen, moving)
 
 
-def _move(value, activations, relaxation, leaves, tree, moving):
-    """`leaves` with those of index in `moving` moved by one step of the transition."""
-
-    def of_moving(some):
-        merged = list(leaves)
-        for index, leaf in zip(moving, some, strict=True):
-            merged[index] = leaf
-        return value(jax.tree.unflatten(tree, merged))
-
-    arguments = jax.grad(of_moving)([leaves[index] for index in moving])
-    moved = list(leaves)
-    for index, argument in zip(moving, arguments, strict=True):
-        if relaxation != 1.0:
-            argument = leaves[index] + relaxation * (argument - leaves[index])
-        moved[index] = activations[index](argument)
-    return moved
+def _forget(memory: list, moved: list[int]) -> list:
+    """What is remembered of a leaf no longer holds when it has moved."""
+    return [None if index in moved else entry for index, entry in enumerate(memory)]

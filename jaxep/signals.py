@@ -199,7 +199,9 @@ def energy(network: Network, signal: Signal, init_states: str = "zeros") -> Ener
     def start(key: jax.Array, x: Any) -> States:
         return network.init_states(key, x.shape[0], init_states, x.dtype)
 
-    return Energy(network.phi, loss, start, network.activations, network.prepare, network.blocks)
+    return Energy(
+        network.phi, loss, start, network.activations, network.prepare, recall=network.recall
+    )
 
 
 def kappa_schedule(

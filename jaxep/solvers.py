@@ -7,15 +7,12 @@ A solver is a small frozen object, so it can be closed over by a jitted function
 import abc
 import dataclasses
 import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxep.primitive import Energy, Tree, sweep
-
-Sweep = Callable[[Tree], Tree]
+from jaxep.primitive import Energy, Position, Sweep, Tree, Value
 
 
 class Solution(NamedTuple):
@@ -50,7 +47,7 @@ class Solver(abc.ABC):
 
     Attributes:
         steps: number of sweeps T, or the largest number allowed. Over 0.
-        order: "synchronous" or "alternating", see `primitive.sweep`.
+        order: "synchronous" or "alternating", see `primitive.Sweep`.
         relaxation: ω of over-relaxation, in (0, 2); 1 is the plain transition.
     """
 
@@ -58,24 +55,25 @@ class Solver(abc.ABC):
     order: str = "synchronous"
     relaxation: float = 1.0
 
-    def run(self, energy: Energy, value: Callable[[Tree], jax.Array], states: Tree) -> Solution:
+    def run(self, energy: Energy, value: Value, states: Tree) -> Solution:
         """Climbs `value` (Φ or Φ_Aug as a function of the states) from `states`."""
-        return self.iterate(sweep(energy, value, self.order, self.relaxation), states)
+        return self.iterate(Sweep(energy, value, self.order, self.relaxation), states)
 
     @abc.abstractmethod
-    def iterate(self, step: Sweep, states: Tree) -> Solution:
-        """Repeats `step` from `states`."""
+    def iterate(self, sweep: Sweep, states: Tree) -> Solution:
+        """Repeats `sweep` from `states`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fixed(Solver):
     """`steps` sweeps, as in the paper."""
 
-    def iterate(self, step: Sweep, states: Tree) -> Solution:
-        old = jax.lax.fori_loop(0, self.steps - 1, lambda _, s: step(s), states)
-        new = step(old)
+    def iterate(self, sweep: Sweep, states: Tree) -> Solution:
+        start = sweep.begin(states)
+        old = jax.lax.fori_loop(0, self.steps - 1, lambda _, position: sweep.step(position), start)
+        new = sweep.step(old).states
         steps = jnp.asarray(self.steps, jnp.int32)
-        return Solution(new, steps, relative_residual(new, old, self.relaxation))
+        return Solution(new, steps, relative_residual(new, old.states, self.relaxation))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +86,12 @@ class Tolerance(Solver):
 
     tol: float = 1e-4
 
-    def iterate(self, step: Sweep, states: Tree) -> Solution:
+    def iterate(self, sweep: Sweep, states: Tree) -> Solution:
         def advance(states, memory):
-            new = step(states)
+            new, memory = sweep.step(Position(states, memory))
             return new, memory, relative_residual(new, states, self.relaxation)
 
-        return self._until_converged(advance, states, ())
+        return self._until_converged(advance, *sweep.begin(states))
 
     def _until_converged(self, advance, states: Tree, memory: Any) -> Solution:
         """The loop of every solver that stops by itself; `memory` is what a method carries."""
@@ -124,12 +122,12 @@ def _jaxopt():
 class FixedPointIteration(Tolerance):
     """jaxopt's FixedPointIteration, driven by our loop."""
 
-    def method(self, step: Sweep):
-        """The jaxopt solver of `step`."""
-        return _jaxopt().FixedPointIteration(step, implicit_diff=False)
+    def method(self, sweep: Sweep):
+        """The jaxopt solver of `sweep`."""
+        return _jaxopt().FixedPointIteration(sweep, implicit_diff=False)
 
-    def iterate(self, step: Sweep, states: Tree) -> Solution:
-        method = self.method(step)
+    def iterate(self, sweep: Sweep, states: Tree) -> Solution:
+        method = self.method(sweep)
 
         def advance(states, memory):
             new, memory = method.update(states, memory)
@@ -155,8 +153,8 @@ class AndersonAcceleration(FixedPointIteration):
     history: int = 5
     ridge: float = 1e-5
 
-    def method(self, step: Sweep):
-        """The jaxopt solver of `step`."""
+    def method(self, sweep: Sweep):
+        """The jaxopt solver of `sweep`."""
         return _jaxopt().AndersonAcceleration(
-            step, history_size=self.history, ridge=self.ridge, implicit_diff=False
+            sweep, history_size=self.history, ridge=self.ridge, implicit_diff=False
         )

@@ -6,7 +6,9 @@ import pytest
 from chex import assert_trees_all_close
 
 from benchmarks import textbook
+from jaxep import lowerings
 from jaxep.couplings import Conv, Dense, max_pool
+from jaxep.lowerings import Direct, Matrix, Winograd
 
 
 @pytest.fixture(autouse=True)
@@ -37,18 +39,25 @@ def test_max_pool_derivative_is_linear_and_transposes_itself():
 
 
 CONVS = [
-    dict(pool=pool, padding=padding, lowering=lowering)
+    Conv((*size, 3), 6, pool=pool, padding=padding, lowering=lowering)
+    for lowering, sizes in (
+        ("convolution", [(5, 4)]),
+        ("dense", [(5, 4)]),
+        ("winograd", [(6, 4), (2, 2)]),
+    )
+    for size in sizes
     for pool in (False, True)
     for padding in (0, 1)
-    for lowering in ("convolution", "dense")
+    if min(size) + 2 * padding >= 4
 ]
 
 
-@pytest.mark.parametrize("options", CONVS, ids=str)
-def test_conv_equals_textbook_in_value_and_derivatives(options):
-    coupling = Conv((5, 4, 3), 6, **options)
+@pytest.mark.parametrize("coupling", CONVS, ids=str)
+def test_conv_equals_textbook_in_value_and_derivatives(coupling, monkeypatch):
+    monkeypatch.setattr(lowerings, "TILES", 2)  # minimal filtering takes shares of larger batches
     params = coupling.init(jax.random.key(0), 1.0, jnp.float64)
-    lower, upper = random(1, 2, 5, 4, 3), random(2, 2, *coupling.out_shape)
+    lower = random(1, 2, *coupling.in_shape)
+    upper = random(2, 2, *coupling.out_shape)
 
     def fast(params, lower):
         return jnp.sum(upper * coupling.apply(coupling.prepare(params), lower))
@@ -87,9 +96,45 @@ def test_weight_gradient_of_an_accelerator_equals_that_of_the_cpu(padding, monke
     assert_trees_all_close(jax.grad(energy)(params), here, rtol=1e-12)
 
 
-def test_auto_multiplies_by_a_matrix_only_on_small_maps_of_the_cpu():
-    assert Conv((2, 2, 3), 4).is_dense == (jax.default_backend() == "cpu")
-    assert not Conv((4, 4, 3), 4).is_dense
+def test_places_found_before_give_the_same_derivatives_without_the_convolution_of_the_layer():
+    coupling = Conv((6, 4, 3), 6, pool=True)
+    operators = coupling.prepare(coupling.init(jax.random.key(0), 1.0, jnp.float64))
+    lower, upper = random(1, 2, 6, 4, 3), random(2, 2, *coupling.out_shape)
+    value, places = coupling.recall(operators, lower, None)
+    assert places.dtype == jnp.int8
+    assert_trees_all_close(coupling.recall(operators, lower, places)[0], value)
+
+    def pull(lower, places):
+        return jax.grad(lambda x: jnp.sum(upper * coupling.recall(operators, x, places)[0]))(lower)
+
+    assert_trees_all_close(pull(lower, places), pull(lower, None), atol=1e-14)
+    flops = [
+        jax.jit(pull).lower(lower, known).compile().cost_analysis()["flops"]
+        for known in (places, None)
+    ]
+    assert flops[0] < 0.6 * flops[1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "features", "options", "kind"),
+    [
+        ((8, 8, 64), 64, {}, Winograd),
+        ((2, 2, 512), 512, {}, Winograd),
+        ((2, 2, 16), 16, {}, Matrix),
+        ((8, 8, 16), 64, {}, Direct),
+        ((7, 7, 64), 64, {}, Direct),
+        ((4, 4, 512), 512, {}, Direct),
+        ((8, 8, 64), 64, {"kernel_size": 5, "padding": 2}, Direct),
+    ],
+)
+def test_auto_takes_what_is_fast_on_the_cpu_and_the_backends_own_elsewhere(
+    shape, features, options, kind, monkeypatch
+):
+    coupling = Conv(shape, features, **options)
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    assert isinstance(coupling.method, kind)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert isinstance(coupling.method, Direct)
 
 
 def test_dense_flattens_its_input():

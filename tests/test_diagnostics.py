@@ -7,7 +7,7 @@ import pytest
 
 from jaxep import EP, Energy, Fixed, Tolerance
 from jaxep.diagnostics import layer_report, lipschitz, transition
-from jaxep.primitive import free_value, nudged_value, sweep
+from jaxep.primitive import Sweep, free_value, nudged_value
 from jaxep.solvers import tree_norm
 
 SIZES = (6, 5, 4)
@@ -85,7 +85,7 @@ def contraction():
 def test_under_the_condition_of_theorem_3_1_residuals_fall_by_the_bound(beta):
     model, params, x, bound = contraction()
     value = nudged_value(model, params, x, jnp.zeros((2, SIZES[-1])), jnp.asarray([beta]))
-    step = jax.jit(sweep(model, value, "synchronous"))
+    step = jax.jit(Sweep(model, value, "synchronous"))
     states = jax.tree.map(lambda s: s[None], model.init_states(jax.random.key(3), x))
     norms = []
     for _ in range(30):

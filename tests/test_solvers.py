@@ -7,7 +7,7 @@ import pytest
 from chex import assert_trees_all_close
 
 from jaxep import AndersonAcceleration, Energy, Fixed, FixedPointIteration, Tolerance
-from jaxep.primitive import free_value, sweep
+from jaxep.primitive import Sweep, free_value
 from jaxep.solvers import relative_residual
 
 SOLVERS = [Fixed, Tolerance, FixedPointIteration, AndersonAcceleration]
@@ -58,7 +58,7 @@ def test_every_solver_finds_the_solution_of_the_dense_system(kind, order):
 def test_fixed_does_exactly_its_steps_and_reports_the_last_change():
     model, _ = problem()
     value, start = free_value(model, None, None), model.init_states(jax.random.key(0), None)
-    step = sweep(model, value, "synchronous")
+    step = Sweep(model, value, "synchronous")
     third = step(step(step(start)))
     solution = Fixed(4).run(model, value, start)
     assert int(solution.steps) == 4

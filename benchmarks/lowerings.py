@@ -1,0 +1,105 @@
+"""Which way to compute a convolution is fastest? python -m benchmarks.lowerings [--rounds N]
+
+One product forward and one backward in a loop, as a relaxation does, by each lowering, for the maps
+and channels of VGG nets. `Conv.method` chooses by this table: results/lowerings.json and .png.
+"""
+
+import argparse
+import functools
+import itertools
+import statistics
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import train
+from benchmarks.provenance import RESULTS, save
+from benchmarks.step_time import seconds
+from jaxep.couplings import Conv
+from jaxep.parallel import samples_over_devices
+
+MAPS = (2, 4, 8, 16, 32)
+CHANNELS = (16, 32, 64, 128, 256, 512)
+NAMES = ("convolution", "dense", "winograd")
+BATCH = 32
+LARGEST_MAP = {"convolution": 32, "dense": 4, "winograd": 32}
+# Larger ones do not occur: a net's channels grow as its maps shrink.
+LARGEST_LAYER = 32 * 32 * 64
+
+
+def pair(conv: Conv, steps: int, params: Any, lower: jax.Array) -> jax.Array:
+    """`steps` times: up through the coupling without its pool, and back down."""
+    operators = conv.prepare(params)
+
+    def body(_, state):
+        upper, pull = jax.vjp(functools.partial(conv.apply, operators), state)
+        return jnp.clip(pull(upper)[0], 0, 1)
+
+    return jax.lax.fori_loop(0, steps, body, lower)
+
+
+def measure(size: int, channels: int, rounds: int) -> dict[str, float]:
+    """Milliseconds of one pair by lowering: medians over interleaved rounds."""
+    lower = jax.random.uniform(jax.random.key(0), (BATCH, size, size, channels))
+    steps = max(5, 10**7 // (size**2 * channels**2))
+    calls = {}
+    for name in NAMES:
+        if size <= LARGEST_MAP[name]:
+            conv = Conv((size, size, channels), channels, lowering=name)
+            params = conv.init(jax.random.key(1))
+            run = jax.jit(
+                lambda p, x, conv=conv: samples_over_devices(
+                    functools.partial(pair, conv, steps), p, x
+                )
+            )
+            calls[name] = functools.partial(
+                lambda run, p: jax.block_until_ready(run(p, lower)), run, params
+            )
+            calls[name]()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(1e3 * seconds(call) / steps)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def draw(rows: list[dict[str, Any]]) -> None:
+    """Time by channels, a panel for each map."""
+    figure = Figure(figsize=(13, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axis, size in zip(figure.subplots(1, len(MAPS)), MAPS, strict=True):
+        here = [row for row in rows if row["map"] == size]
+        for name in NAMES:
+            points = [(r["channels"], r["ms"][name]) for r in here if name in r["ms"]]
+            if points:
+                axis.loglog(*zip(*points, strict=True), marker="o", label=name)
+        axis.set(title=f"{size}x{size} map, batch {BATCH}", xlabel="channels")
+    figure.axes[0].set_ylabel("forward and backward, ms")
+    figure.axes[0].legend()
+    figure.savefig(RESULTS / "lowerings.png", dpi=150)
+
+
+def main() -> None:
+    """Prints and saves the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    train.prepare_jax()
+    rows = []
+    print(f"| map | channels | {' | '.join(f'{name}, ms' for name in NAMES)} |")
+    print(f"| --- | --- | {' | '.join('---' for _ in NAMES)} |")
+    for size, channels in itertools.product(MAPS, CHANNELS):
+        if size**2 * channels <= LARGEST_LAYER:
+            times = measure(size, channels, rounds)
+            rows.append({"map": size, "channels": channels, "ms": times})
+            cells = [f"{times[name]:.3f}" if name in times else "" for name in NAMES]
+            print(f"| {size} | {channels} | {' | '.join(cells)} |", flush=True)
+    save("lowerings", {"batch": BATCH, "rounds": rounds, "rows": rows})
+    draw(rows)
+
+
+if __name__ == "__main__":
+    main()
