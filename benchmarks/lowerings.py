@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 import train
 from benchmarks.provenance import RESULTS, save
 from benchmarks.step_time import seconds
-from jaxep.couplings import Conv
+from jaxep.couplings import Conv, LoweringName
 from jaxep.parallel import samples_over_devices
 
 MAPS = (2, 4, 8, 16, 32)
 CHANNELS = (16, 32, 64, 128, 256, 512)
-NAMES = ("convolution", "dense", "winograd")
+NAMES: tuple[LoweringName, ...] = ("convolution", "dense", "winograd")
 BATCH = 32
 LARGEST_MAP = {"convolution": 32, "dense": 4, "winograd": 32}
 # Larger ones do not occur: a net's channels grow as its maps shrink.
