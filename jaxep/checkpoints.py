@@ -237,8 +237,15 @@ def _read_arrays(
 
 def _manager(directory: Path, policy: _LatestAndBest | None) -> ocp.CheckpointManager:
     """A manager that reads no step when it is made, so that a damaged one cannot stop it."""
+    process = jax.process_index()
     options = ocp.CheckpointManagerOptions(
         create=False,
+        # Of many processes only one has a manager of this directory, and waits for no other.
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=process,
+            active_processes={process} if jax.process_count() > 1 else None,
+            barrier_sync_key_prefix="jaxep" if jax.process_count() > 1 else None,
+        ),
         cleanup_tmp_directories=policy is not None,
         # Made asynchronously, a directory that cannot be made is waited for: for five minutes.
         async_options=ocp.AsyncOptions(create_directories_asynchronously=False),

@@ -49,6 +49,7 @@ def teacher_task(settings: Settings, data: data_lib.Dataset, steps: int) -> Task
     return Task(
         init=lambda key: teachers.init(model, key, data.image_shape),
         update=update,
+        metrics=("loss", "accuracy"),
         evaluate=evaluate,
         optimizer=optimizer.sgd(rate, settings.momentum, settings.weight_decay),
         rate=rate,
