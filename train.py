@@ -13,6 +13,7 @@ import re
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -97,24 +98,27 @@ def prepare_jax() -> None:
 
 def join_others() -> bool:
     """Whether this process is one of several, as the flags say; they are brought together then."""
-    given = [COORDINATOR.value, PROCESS_ID.value, NUM_PROCESSES.value]
-    if given == [None] * 3:
+    coordinator, process, processes = COORDINATOR.value, PROCESS_ID.value, NUM_PROCESSES.value
+    if coordinator is process is processes is None:
         return False
-    if None in given and given != ["auto", None, None]:
-        stop("--coordinator, --process_id and --num_processes: all three, or --coordinator auto")
-    if given[0] != "auto" and not re.fullmatch(r".+:\d+", COORDINATOR.value):
-        stop(f"--coordinator {COORDINATOR.value}: must be HOST:PORT or auto")
-    if given[0] != "auto" and PROCESS_ID.value >= NUM_PROCESSES.value:
-        stop(f"--process_id {PROCESS_ID.value}: must be under --num_processes {given[2]}")
     from jaxep import parallel
 
-    parallel.join(*given)
+    if coordinator == "auto" and process is processes is None:
+        parallel.join(coordinator, None, None)
+        return True
+    if coordinator is None or process is None or processes is None:
+        stop("--coordinator, --process_id and --num_processes: all three, or --coordinator auto")
+    if not re.fullmatch(r".+:\d+", coordinator):
+        stop(f"--coordinator {coordinator}: must be HOST:PORT or auto")
+    if process >= processes:
+        stop(f"--process_id {process}: must be under --num_processes {processes}")
+    parallel.join(coordinator, process, processes)
     return True
 
 
-def leave(message: str, status: int) -> NoReturn:
+def leave(message: object, status: int) -> NoReturn:
     """Ends one of several processes with one line, at once: an orderly end would wait for all."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os._exit(status)
 
@@ -129,14 +133,14 @@ def main() -> None:
     from jaxep import settings, training
     from jaxep.errors import Interrupted, UserError, reason
 
-    end = stop
+    end: Callable[[object, int], NoReturn] = stop
     try:
         checked = settings.from_config(config)
         prepare_jax()
         end = leave if join_others() else stop
         training.fit(checked, WORKDIR.value or Path("runs") / checked.name, noted)
     except UserError as error:
-        end(str(error), error.status)
+        end(error, error.status)
     except Interrupted as error:
         number = noted.noted or signal.SIGTERM  # of another process of this run
         command = shlex.join(sys.orig_argv)

@@ -1,5 +1,8 @@
 """Errors a user can mend: each is one sentence, printed without a traceback; `status` of exit."""
 
+import os
+import re
+
 
 class UserError(Exception):
     """Bad input of any kind; `str(error)` is one line: what is wrong, what is allowed."""
@@ -43,5 +46,8 @@ def reason(error: BaseException) -> str:
     """The first line of an error, short enough to stand in a sentence."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    # tensorstore: "RESOURCE_EXHAUSTED: ... No space left on device [os_error_code='28']"
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(code[1]))
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     return text if len(text) <= 120 else f"{text[:117]}..."

@@ -14,11 +14,13 @@ PyTree = Any
 # What is wrong by (kind, layer), a sentence each: a run says each once.
 Warnings = dict[tuple[str, str], str]
 
-# Shares of a layer's states over 100 test images. A healthy digits run has at most PLACEHOLDER.
+# Shares of a layer's states over 100 test images. Healthy digits nets of 8 and 12 layers have up to
+# 0.84 zeros and 0.27 ones in any layer and epoch.
 DEAD = 0.999
 SATURATED = 0.95
-# Relative change of the states in the last sweep of the free phase, a mean over the epoch.
-UNSETTLED = 0.2
+# Relative change of the states in the last sweep of the free phase, a mean over the epoch: those
+# nets end at 0.02 and less after 16 sweeps; a net that falls into a 2-cycle stays at 0.06 or more.
+UNSETTLED = 0.05
 
 
 def is_finite(tree: PyTree, metrics: Mapping[str, jax.Array]) -> jax.Array:

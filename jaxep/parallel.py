@@ -128,10 +128,16 @@ def is_first() -> bool:
 
 
 def replicated(tree: Tree, mesh: Mesh) -> Tree:
-    """`tree`, equal in all processes, as arrays of the whole mesh; as it is in a single process."""
-    if jax.process_count() == 1:
+    """`tree`, which is equal in all processes, on every device of the mesh.
+
+    Once, before the first update: arrays that lie elsewhere are copied at each call of a jitted
+    function, and it is compiled a second time for what it gave back the first time.
+    """
+    if mesh.size == 1:
         return tree
     sharding = NamedSharding(mesh, PartitionSpec())
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
 
     def place(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):

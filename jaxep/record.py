@@ -1,4 +1,4 @@
-"""What a run keeps while it trains: its lock, configuration, checkpoints and tables, in one place."""
+"""What a run keeps while it trains, in one place: lock, configuration, checkpoints and tables."""
 
 from __future__ import annotations
 

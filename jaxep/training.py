@@ -1,5 +1,6 @@
 """The training loop: `fit`, its epochs, and when it saves, warns and stops."""
 
+import dataclasses
 import functools
 import math
 import time
@@ -127,7 +128,8 @@ class _Run(NamedTuple):
         # The row comes first: a kill between the two repeats the epoch's last updates and the row.
         self.record.epoch(row, layers)
         self.record.warn(health.warnings(row, layers, self.steps))
-        state = state.replace(totals=jax.tree.map(jnp.zeros_like, state.totals))
+        totals = jax.tree.map(jnp.zeros_like, state.totals)
+        state = dataclasses.replace(state, totals=totals)  # type: ignore[type-var]
         self._save(state, {"test_acc": row["test_acc"], "seconds": 0.0})
         return state
 

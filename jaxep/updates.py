@@ -58,11 +58,11 @@ def train_step(task: Task, state: TrainState, images, labels, key, kappa):
     params = jax.tree.map(jnp.add, state.params, updates)
     finite = health.is_finite((params, extra), metrics)
     old, new = (state.params, state.opt_state, state.extra), (params, opt_state, extra)
-    kept = jax.tree.map(functools.partial(jnp.where, finite), new, old)
+    params, opt_state, extra = jax.tree.map(functools.partial(jnp.where, finite), new, old)
     added = {name: jnp.where(finite, value, 0) for name, value in metrics.items()}
     added["skipped"] = 1 - finite.astype(jnp.float32)
     totals = {name: total + added[name] for name, total in state.totals.items()}
-    return TrainState(*kept, state.step + 1, totals), metrics
+    return TrainState(params, opt_state, extra, state.step + 1, totals), metrics
 
 
 def epoch_batches(batch_size: int, split, key):

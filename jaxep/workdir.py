@@ -54,8 +54,8 @@ def open_run(workdir: StrPath, config: Mapping[str, Any]) -> None:
 
     Raises:
       CheckpointError: the directory holds a run with another config (each key that differs, but
-        for `MAY_CHANGE`, is listed with both values), an unreadable config.json, or checkpoints without a config.json,
-        or it cannot be written. Nothing is created then.
+        for `MAY_CHANGE`, is listed with both values), an unreadable config.json, or checkpoints
+        without a config.json, or it cannot be written. Nothing is created then.
     """
     workdir = Path(workdir)
     path = workdir / "config.json"
