@@ -13,6 +13,7 @@ import re
 import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -128,9 +129,7 @@ def main() -> None:
     config = parse(sys.argv)
     noted = Signals()
     # After the flags: JAX takes seconds to import.
-    import jax
-
-    from jaxep import settings, training
+    from jaxep import parallel, settings, training
     from jaxep.errors import Interrupted, UserError, reason
 
     end: Callable[[object, int], NoReturn] = stop
@@ -145,10 +144,16 @@ def main() -> None:
         number = noted.noted or signal.SIGTERM  # of another process of this run
         command = shlex.join(sys.orig_argv)
         end(f"{signal.Signals(number).name}: {error}; to go on: {command}", 128 + number)
-    except jax.errors.JaxRuntimeError as error:
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
+            end(f"out of memory: smaller batch_size, eval_batch_size or net ({reason(error)})", 2)
         if end is stop:
             raise
-        end(f"another process of this run is gone ({reason(error)}); all again go on", 4)
+        # Without a word of its own the others would wait for this process.
+        if not parallel.is_lost_peer(error):
+            traceback.print_exc()
+            leave(f"{type(error).__name__}, see above", 1)
+        leave(f"another process of the run is gone ({reason(error)}); start all again to go on", 4)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ each batch; parameters are the same everywhere.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,8 +20,9 @@ from jaxep.errors import PeerError, SettingsError, reason
 Tree = Any
 AXIS = "data"
 # A process whose socket closes is missed at once; these seconds are for a machine that vanishes
-# without a word. A busy machine must not be taken for a dead one: heartbeats come in between.
-HEARTBEAT_SECONDS = 20
+# without a word. A busy machine must not be taken for a dead one: with 20 a live process was, that
+# compiled on a core it shared with three others.
+HEARTBEAT_SECONDS = 60
 # How long the first processes of a run wait for the last one.
 START_SECONDS = 120
 
@@ -148,12 +150,25 @@ def replicated(tree: Tree, mesh: Mesh) -> Tree:
     return jax.tree.map(place, tree)
 
 
+def on_host(tree: Tree) -> Tree:
+    """Copies for a writer that knows nothing of other processes; `tree` in a single process."""
+    return tree if jax.process_count() == 1 else jax.tree.map(np.array, tree)
+
+
+def is_lost_peer(error: Exception) -> bool:
+    """Whether an error of a computation tells of another process: a status of XLA's runtime.
+
+    It comes as one type or another, by where in JAX it is noticed.
+    """
+    return bool(re.match(r"[A-Z_]+: ", str(error)))
+
+
 def from_first(tree: Tree) -> Tree:
     """The numbers of process 0, bit for bit, in all processes; as it is in a single process."""
     if jax.process_count() == 1:
         return tree
     leaves, structure = jax.tree.flatten(tree)
-    values = [np.ascontiguousarray(leaf) for leaf in leaves]
+    values = [np.asarray(leaf, order="C") for leaf in leaves]
     # As bytes: the sum that carries them would make 0.0 of -0.0 in the others.
     sent = multihost_utils.broadcast_one_to_all([v.reshape(-1).view(np.uint8) for v in values])
     pairs = zip(sent, values, strict=True)

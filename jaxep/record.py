@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxep.checkpoints import Checkpoints
 from jaxep.health import Warnings
+from jaxep.parallel import on_host
 from jaxep.reporting import Reporter
 from jaxep.settings import Settings, to_dict
 from jaxep.workdir import held, open_run
@@ -73,7 +74,7 @@ class Record:
 
     def save(self, step: int, state: PyTree, metadata: Mapping[str, Any]) -> None:
         """Starts to save `state` as checkpoint `step`, the number of updates done."""
-        self._checkpoints.save(step, state, metadata)
+        self._checkpoints.save(step, on_host(state), metadata)
 
     def last(self) -> str:
         """Waits for the last save, and names it."""

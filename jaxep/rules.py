@@ -23,13 +23,15 @@ def _at_least(least: int) -> Rule:
     return Rule(allowed, lambda value: least <= value < 2**31)
 
 
-POSITIVE = Rule("a number over 0", lambda value: value > 0)
+# The least number of float32 that XLA does not take for 0.
+TINY = 2.0**-126
+POSITIVE = Rule("a number over 0", lambda value: value >= TINY)
 NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0)
 ANY = Rule("", lambda value: True)
 LARGEST_SEED = 2**32 - 1
 
 RULES: dict[str, Rule] = {
-    "name": Rule("a non-empty text", bool),
+    "name": Rule("a non-empty text without /", lambda value: bool(value) and "/" not in value),
     "task": _choice("ep", "teacher"),
     "seed": Rule(f"an integer from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
     "dataset": _choice(*IMAGE_SHAPES),
@@ -59,7 +61,7 @@ RULES: dict[str, Rule] = {
     "tol_free": POSITIVE,
     "tol_nudge": POSITIVE,
     "order": _choice("synchronous", "alternating"),
-    "relaxation": Rule("a number over 0 and under 2", lambda value: 0 < value < 2),
+    "relaxation": Rule("a number over 0 and under 2", lambda value: TINY <= value < 2),
     "learning_rates": Rule(
         "a tuple of numbers of at least 0", lambda value: all(rate >= 0 for rate in value)
     ),

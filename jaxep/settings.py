@@ -14,7 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxep.errors import SettingsError, reason
-from jaxep.network import parse_conv
+from jaxep.network import ConvSpec, parse_conv
 from jaxep.rules import ANY, IMAGE_SHAPES, RULES
 
 
@@ -74,19 +74,28 @@ class Settings:
     train_teacher: bool
 
 
+# Computations are in float32: what is beyond it would be an infinity there.
+LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
+# Kernels and biases of one network; more cannot be indexed by an int32, nor held by a device.
+LARGEST_NETWORK = 2**31 - 1
 _TYPE_NAMES = {
-    str: "a text",
+    str: "a text of printable characters",
     int: "an integer",
     bool: "True or False",
-    float: "a finite number",
+    float: "a finite number in float32",
     tuple[int, ...]: "a tuple of integers",
-    tuple[float, ...]: "a tuple of finite numbers",
+    tuple[float, ...]: "a tuple of finite numbers in float32",
 }
 
 
 def refuse(key: str, value: Any, allowed: str) -> SettingsError:
     """The error of one bad value, in one line."""
-    return SettingsError(f"config.{key} = {value!r}: {allowed}")
+    try:
+        shown = " ".join(repr(value).split())
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        shown = f"a very large {type(value).__name__}"
+    shown = shown if len(shown) <= 200 else f"{shown[:197]}..."
+    return SettingsError(f"config.{key} = {shown}: {allowed}")
 
 
 def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
@@ -100,7 +109,7 @@ def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
     types = {field.name: field.type for field in dataclasses.fields(Settings)}
     for key, value in given.items():
         if key not in types:
-            near = difflib.get_close_matches(key, types, 1)
+            near = difflib.get_close_matches(str(key), types, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise refuse(key, value, f"there is no such key{hint}")
     values = {}
@@ -133,7 +142,7 @@ def _typed(key: str, value: Any, kind: Any) -> Any:
         number = _number(value, kind)
         if number is not None:
             return number
-    elif isinstance(value, kind):
+    elif isinstance(value, kind) and (kind is not str or value.isprintable()):
         return value
     raise refuse(key, value, f"must be {_TYPE_NAMES[kind]}")
 
@@ -144,8 +153,8 @@ def _number(value: Any, kind: type) -> Any:
     if kind is int:
         return value if isinstance(value, int) else None
     try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # an integer beyond the range of floats
+        return float(value) if abs(value) <= LARGEST_FLOAT else None
+    except OverflowError:  # an integer beyond the range of float64
         return None
 
 
@@ -169,6 +178,7 @@ def _check_network(settings: Settings) -> None:
                 f"convolution {number} {words} nothing of a {before}x{before} map; images of "
                 f"{settings.dataset} are {image}x{image}: {why}",
             )
+    _check_size(settings, convs, size)
     layers = 1 if settings.task == "teacher" else len(convs) + len(settings.hidden) + 1
     if len(settings.learning_rates) != layers:
         reason = "a teacher has one" if settings.task == "teacher" else "one per weighted layer"
@@ -176,6 +186,22 @@ def _check_network(settings: Settings) -> None:
         raise refuse("learning_rates", settings.learning_rates, allowed)
     if layers == 1 and settings.task == "ep":
         raise refuse("conv", settings.conv, "a network needs a convolution or a hidden layer")
+
+
+def _check_size(settings: Settings, convs: tuple[ConvSpec, ...], size: int) -> None:
+    """The network has not more parameters than can be; `size`: of the last convolution's map."""
+    inputs, parameters = IMAGE_SHAPES[settings.dataset][2], 0
+    for conv in convs:
+        parameters += (9 * inputs + 1) * conv.features
+        inputs = conv.features
+    inputs *= size**2
+    for neurons in settings.hidden:
+        parameters += (inputs + 1) * neurons
+        inputs = neurons
+    if parameters > LARGEST_NETWORK:
+        key = "hidden" if settings.hidden else "conv"
+        allowed = f"too large, at most {LARGEST_NETWORK} parameters in all"
+        raise refuse(key, getattr(settings, key), allowed)
 
 
 def _check_signal(settings: Settings) -> None:

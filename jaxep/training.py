@@ -61,6 +61,8 @@ def never() -> bool:
 def make_task(settings: Settings, data: data_lib.Dataset, stop: Stop = never) -> Task:
     """The task that the settings name; loads the teacher that it needs, or trains it first."""
     steps = len(data.train.labels) // settings.batch_size * settings.epochs
+    if steps >= 2**31:  # updates are counted in int32
+        raise DataError(f"config.epochs = {settings.epochs}: {steps} updates, must be under 2**31")
     if settings.task == "teacher":
         return teacher_task(settings, data, steps)
     if settings.signal in ("kd", "kdw"):
@@ -180,7 +182,7 @@ class _Run(NamedTuple):
         # The key of the evaluation is one for the whole run: test numbers differ by weights alone.
         test_key, test = jax.random.fold_in(self.key, 0), self.data.test
         weights = state.params, state.extra
-        size = self.settings.eval_batch_size
+        size = min(self.settings.eval_batch_size, len(test.labels))
         test_loss, test_acc = evaluate(self.task, size, *weights, test, test_key)
         some = jax.tree.map(lambda leaf: leaf[:REPORT_IMAGES], test)
         columns = layer_report(self.task, *weights, *some, test_key, kappa)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxep import parallel
+from jaxep.errors import SettingsError
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,8 +65,43 @@ def test_eight_devices_equal_one():
     assert done.stdout.endswith("equal\n"), done.stderr
 
 
+def test_samples_that_do_not_divide_evenly_come_back_in_order():
+    program = """
+import jax, jax.numpy as jnp, numpy as np
+from jaxep import parallel
+mesh = parallel.mesh_for(8)
+assert mesh.size == 8
+batch = jnp.arange(13.0)[:, None] * jnp.ones(3)
+got = parallel.samples_over_devices(lambda w, x: w * x.sum(1), 2.0, batch, mesh=mesh)
+np.testing.assert_array_equal(got, 6 * np.arange(13.0))
+placed = parallel.replicated((batch, jax.random.key(3)), mesh)
+assert all(leaf.sharding.is_fully_replicated and len(leaf.devices()) == 8 for leaf in placed)
+tree = {"a": np.float32([-0.0, np.nan]), "b": np.int32(7)}
+assert parallel.from_first(tree) is tree and parallel.on_host(tree) is tree
+assert parallel.any_process(True) is True and parallel.any_process(False) is False
+print("equal")
+"""
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "equal\n", done.stderr
+
+
 @pytest.mark.parametrize(("batch", "count"), [(1, 1), (20, 5), (50, 5), (64, 8), (7, 7), (11, 1)])
 def test_mesh_takes_the_most_devices_that_divide_the_batch(batch, count, monkeypatch):
-    monkeypatch.setattr(jax, "local_devices", lambda: list(jax.devices()) * 8)
+    monkeypatch.setattr(jax, "local_devices", lambda process_index: list(jax.devices()) * 8)
     monkeypatch.setattr(parallel, "Mesh", lambda devices, axes: np.asarray(devices))
     assert len(parallel.mesh_for(batch)) == count
+
+
+@pytest.mark.parametrize(("batch", "count"), [(12, 2), (16, 8), (8, 4), (10, 2), (2, 2)])
+def test_every_process_has_as_many_devices_in_the_mesh(batch, count, monkeypatch):
+    groups = {0: list(range(5)), 1: list(range(10, 14))}
+    monkeypatch.setattr(jax, "local_devices", lambda process_index: groups[process_index])
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(parallel, "Mesh", lambda devices, axes: np.asarray(devices))
+    mesh = parallel.mesh_for(batch)
+    assert len(mesh) == count and sum(mesh < 10) == sum(mesh >= 10)
+    with pytest.raises(SettingsError, match="a multiple of the number of processes, 2"):
+        parallel.mesh_for(batch + 1)
