@@ -73,7 +73,7 @@ def worker(batch: int, updates: int) -> dict[str, Any]:
         return train_chunk(task, batch, state, split, stop, key, np.float32(1), 0.0)
 
     lowered = train_chunk.lower(task, batch, state, split, 1, key, np.float32(1), 0.0)
-    reduced = reduced_bytes(lowered.compile().as_text())
+    reduced = reduced_bytes(lowered.compile().as_text() or "")
     state = chunk(state, 1)
     seconds = []
     for number in range(updates):
@@ -161,9 +161,7 @@ def draw(result: dict[str, Any]) -> None:
         seconds = [1000 * row["seconds"] for row in rows]
         measured.plot([r["devices"] for r in rows], seconds, marker=marker, label=labels[kind])
     measured.axvline(result["cores"], color="0.6", linestyle=":", label=f"{result['cores']} cores")
-    measured.set(
-        title="measured: digits, virtual CPU devices", xlabel="devices", ylabel="ms / update"
-    )
+    measured.set(title="measured: virtual CPU devices", xlabel="devices", ylabel="ms / update")
     measured.set_xscale("log", base=2)
     measured.set_xticks(DEVICES, [str(n) for n in DEVICES])
     measured.set_ylim(bottom=0)

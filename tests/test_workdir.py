@@ -109,7 +109,7 @@ with held({str(tmp_path)!r}):
 
 def test_what_cannot_be_written_within_is_named(tmp_path):
     with (
-        pytest.raises(CheckpointError, match="cannot be written: No space") as error,
+        pytest.raises(CheckpointError, match="cannot be written") as error,
         held(tmp_path),
     ):
         raise OSError(28, "No space left on device")
