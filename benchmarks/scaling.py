@@ -66,8 +66,7 @@ def worker(batch: int, updates: int) -> dict[str, Any]:
     task = make_task(settings, data)
     state = init_state(task, jax.random.key(0))
     gradient = sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
-    mesh = parallel.mesh_for(batch)
-    state, split, key = parallel.replicated((state, data.train, jax.random.key(1)), mesh)
+    state, split, key = parallel.replicated((state, data.train, jax.random.key(1)), task.mesh)
 
     def chunk(state, stop):
         return train_chunk(task, batch, state, split, stop, key, np.float32(1), 0.0)

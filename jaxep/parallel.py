@@ -69,6 +69,13 @@ def mesh_for(batch_size: int) -> Mesh:
     return Mesh(np.array([device for group in groups for device in group[:count]]), (AXIS,))
 
 
+def uncut_mesh() -> Mesh:
+    """One device of each process, for a batch that is not cut: all do the same."""
+    processes = range(jax.process_count())
+    devices = [jax.local_devices(process_index=process)[0] for process in processes]
+    return Mesh(np.array(devices), (AXIS,))
+
+
 def mean_over_devices(
     function: Callable[..., Tree], params: Tree, batch: Tree, *rest: Any, mesh: Mesh | None = None
 ) -> Tree:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from jaxep import data as data_lib
 from jaxep import diagnostics, estimators, optimizer, parallel, signals, solvers
@@ -42,6 +43,7 @@ class Task(NamedTuple):
         kappa: κ of an epoch counted from 0; None where there is no signal.
         report: (params, extra, images, labels, key, kappa) -> per-layer arrays by column name.
         layer_names: the rows of that report.
+        mesh: the devices that it runs on.
     """
 
     init: Callable[[jax.Array], tuple[Tree, Tree]]
@@ -53,6 +55,7 @@ class Task(NamedTuple):
     kappa: Callable[[Any], Any] | None
     report: Callable[..., dict[str, jax.Array]]
     layer_names: tuple[str, ...]
+    mesh: Mesh
 
 
 def build_network(settings: Settings, data: data_lib.Dataset) -> Network:
@@ -194,6 +197,7 @@ def ep_task(
         kappa=None if settings.signal == "none" else _kappa(settings),
         report=report,
         layer_names=network.layer_names,
+        mesh=mesh,
     )
 
 

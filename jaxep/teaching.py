@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxep import data as data_lib
-from jaxep import optimizer, teachers
+from jaxep import optimizer, parallel, teachers
 from jaxep.checkpoints import read_state
 from jaxep.errors import CheckpointError, TeacherError
 from jaxep.losses import cross_entropy
@@ -56,6 +56,7 @@ def teacher_task(settings: Settings, data: data_lib.Dataset, steps: int) -> Task
         kappa=None,
         report=report,
         layer_names=layer_names,
+        mesh=parallel.uncut_mesh(),  # batch norm wants its batch whole
     )
 
 

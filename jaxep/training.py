@@ -91,19 +91,20 @@ def fit(settings: Settings, workdir: str | Path, stop: Stop = never) -> dict[str
     data = load_data(settings)
     task = make_task(settings, data, stop)
     key = jax.random.key(settings.seed)
-    mesh = parallel.mesh_for(settings.batch_size)
     keeper = Record if parallel.is_first() else Bystander
     with keeper(settings, workdir) as record:
         state = init_state(task, jax.random.fold_in(key, 0))
         steps = len(data.train.labels) // settings.batch_size
         state, seconds = parallel.from_first(record.restore(state, steps))
-        state, shared, key = parallel.replicated((state, (data.train, data.test), key), mesh)
-        data = data._replace(train=shared[0], test=shared[1])
+        everywhere = (state, data.train, data.test, key)
+        state, train, test, key = parallel.replicated(everywhere, task.mesh)
+        data = data._replace(train=train, test=test)
         run = _Run(settings, task, data, steps, record, stop, key)
         for epoch in range(int(state.step) // steps, settings.epochs):
             state = run.epoch(state, epoch, float(seconds))
             seconds = 0.0
         record.wait()
+        parallel.any_process(False)  # all may read what process 0 has saved: a teacher, say
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         return _conclude(Path(workdir), parameters) if parallel.is_first() else {}
 

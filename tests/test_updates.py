@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from jaxep import parallel
 from jaxep.data import Split
 from jaxep.tasks import Task
 from jaxep.training import chunk_ends
@@ -41,6 +42,7 @@ TASK = Task(
     kappa=None,
     report=lambda *_: {},
     layer_names=("w",),
+    mesh=parallel.mesh_for(1),
 )
 KEY = jax.random.key(1)
 
