@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 # Its own process: the number of CPU devices is fixed when JAX starts.
 PROGRAM = """
 import jax, numpy as np
-from jaxep import parallel, tasks, training
+from jaxep import parallel, tasks, training, updates
 from jaxep.settings import from_config, load_config_file
 
 assert jax.local_device_count() == 8
@@ -33,9 +33,9 @@ tasks.data_lib.normalise = lambda *arguments: single(*arguments).astype("float64
 def two_updates():
     jax.clear_caches()
     task = tasks.ep_task(settings, data, 4)
-    state = training.init_state(task, jax.random.key(0))
+    state = updates.init_state(task, jax.random.key(0))
     state = jax.tree.map(lambda a: a.astype("float64") if a.dtype == "float32" else a, state)
-    step = jax.jit(lambda *a: training.train_step(task, *a))
+    step = jax.jit(lambda *a: updates.train_step(task, *a))
     for start in (0, 16):
         images, labels = (part[start : start + 16] for part in data.train)
         state, metrics = step(state, images, labels, jax.random.key(1), 1.0)

@@ -13,7 +13,7 @@ from jaxep.errors import UserError
 from jaxep.settings import IMAGE_SHAPES, RULES, Settings, from_config, load_config_file, to_dict
 from jaxep.tasks import build_network, ep_task
 from jaxep.teaching import teacher_task
-from jaxep.training import init_state, train_step
+from jaxep.updates import init_state, train_step
 
 CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "base")
 BATCH = 2
