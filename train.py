@@ -42,7 +42,7 @@ class Signals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         # By its descriptor: a signal may come within a print.
         if self.noted is None:
-            os.write(2, b"\nstopping after the updates under way (kill -9 loses only these)\n")
+            os.write(2, b"\nstopping: the updates under way are finished and saved\n")
         self.noted = self.noted or number
 
     def __call__(self) -> bool:

@@ -90,7 +90,7 @@ class Checkpoints:
             record=ocp.args.JsonSave({**record, "crc32": _record_crc(record)}),
         )
         self.wait()
-        self._check_space(sum(np.asarray(leaf).nbytes for leaf in leaves.values()))
+        self._check_space(sum(getattr(leaf, "nbytes", 8) for leaf in leaves.values()))
         with self._errors_named():
             # Steps after the restored one are damaged, or of a future now rewritten; they stay
             # until there is something to put in their place.

@@ -36,7 +36,7 @@ def wait_for(condition, process, limit=120):
     until = time.monotonic() + limit
     while not condition() and process.poll() is None:
         assert time.monotonic() < until
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def kill(words, workdir, rng, seconds, cache):
