@@ -20,8 +20,7 @@ from jaxep.errors import PeerError, SettingsError, reason
 Tree = Any
 AXIS = "data"
 # A process whose socket closes is missed at once; these seconds are for a machine that vanishes
-# without a word. A busy machine must not be taken for a dead one: with 20 a live process was, that
-# compiled on a core it shared with three others.
+# without a word. One that is only paused for a while must not be taken for dead: with 20 it was.
 HEARTBEAT_SECONDS = 60
 # How long the first processes of a run wait for the last one.
 START_SECONDS = 120
