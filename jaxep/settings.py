@@ -94,7 +94,7 @@ def refuse(key: str, value: Any, allowed: str) -> SettingsError:
         shown = " ".join(repr(value).split())
     except ValueError:  # Python writes no integer of more than 4300 digits
         shown = f"a very large {type(value).__name__}"
-    shown = shown if len(shown) <= 200 else f"{shown[:197]}..."
+    shown, allowed = (t if len(t) <= 300 else f"{t[:297]}..." for t in (shown, allowed))
     return SettingsError(f"config.{key} = {shown}: {allowed}")
 
 
