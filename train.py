@@ -1,14 +1,22 @@
 """Trains what a config file describes: python train.py --config configs/NAME.py [--workdir DIR].
 
-Any key can be set as --config.key=value. The same command again goes on where the run stopped.
+Any key can be set as --config.key=value. The same command again goes on where the run stopped, be
+it by kill -9. On many hosts, on each of them, with the number of the host from 0:
+... --coordinator HOST0:PORT --process_id I --num_processes N (or --coordinator auto in a cluster
+that JAX detects).
 """
 
 import difflib
 import logging
 import os
 import re
+import shlex
+import signal
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from absl import flags
@@ -18,6 +26,27 @@ from configs.base import get_config as get_base
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config().")
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default runs/<name>.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or auto.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", 0)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.", 1)
+
+
+class Signals:
+    """Ctrl-C and SIGTERM, noted for `fit` to ask: a run stops between updates, never in a save."""
+
+    def __init__(self) -> None:
+        self.noted: int | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        # By its descriptor: a signal may come within a print.
+        if self.noted is None:
+            os.write(2, b"\nstopping: the updates under way are finished and saved\n")
+        self.noted = self.noted or number
+
+    def __call__(self) -> bool:
+        return self.noted is not None
 
 
 def stop(message: object, status: int = 2) -> NoReturn:
@@ -73,21 +102,63 @@ def prepare_jax() -> None:
         jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "jaxep"))
 
 
+def join_others() -> bool:
+    """Whether this process is one of several, as the flags say; they are brought together then."""
+    coordinator, process, processes = COORDINATOR.value, PROCESS_ID.value, NUM_PROCESSES.value
+    if coordinator is process is processes is None:
+        return False
+    from jaxep import parallel
+
+    if coordinator == "auto" and process is processes is None:
+        parallel.join(coordinator, None, None)
+        return True
+    if coordinator is None or process is None or processes is None:
+        stop("--coordinator, --process_id and --num_processes: all three, or --coordinator auto")
+    if not re.fullmatch(r".+:\d+", coordinator):
+        stop(f"--coordinator {coordinator}: must be HOST:PORT or auto")
+    if process >= processes:
+        stop(f"--process_id {process}: must be under --num_processes {processes}")
+    parallel.join(coordinator, process, processes)
+    return True
+
+
+def leave(message: object, status: int) -> NoReturn:
+    """Ends one of several processes with one line, at once: an orderly end would wait for all."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(status)
+
+
 def main() -> None:
     """Flags in, `fit` called."""
     config = parse(sys.argv)
-    from jaxep.errors import UserError  # after the flags: JAX takes seconds to import
+    noted = Signals()
+    # After the flags: JAX takes seconds to import.
+    from jaxep import parallel, settings, training
+    from jaxep.errors import Interrupted, UserError, reason
 
+    end: Callable[[object, int], NoReturn] = stop
     try:
-        prepare_jax()
-        from jaxep import settings, training
-
         checked = settings.from_config(config)
-        training.fit(checked, WORKDIR.value or Path("runs") / checked.name)
+        prepare_jax()
+        end = leave if join_others() else stop
+        training.fit(checked, WORKDIR.value or Path("runs") / checked.name, noted)
     except UserError as error:
-        stop(error)
-    except KeyboardInterrupt:
-        stop("interrupted; the same command goes on from the last checkpoint", 130)
+        end(error, error.status)
+    except Interrupted as error:
+        number = noted.noted or signal.SIGTERM  # of another process of this run
+        command = shlex.join(sys.orig_argv)
+        end(f"{signal.Signals(number).name}: {error}; to go on: {command}", 128 + number)
+    except Exception as error:
+        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
+            end(f"out of memory: smaller batch_size, eval_batch_size or net ({reason(error)})", 2)
+        if end is stop:
+            raise
+        # Without a word of its own the others would wait for this process.
+        if not parallel.is_lost_peer(error):
+            traceback.print_exc()
+            leave(f"{type(error).__name__}, see above", 1)
+        leave(f"another process of the run is gone ({reason(error)}); start all again to go on", 4)
 
 
 if __name__ == "__main__":

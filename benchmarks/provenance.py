@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxep.reporting import provenance, write_atomically
+from jaxep.origin import provenance
+from jaxep.reporting import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -64,6 +64,12 @@ def get_config() -> ConfigDict:
     config.eval_batch_size = 200
     config.epochs = 250
     config.keep_checkpoints = 2  # the last ones; the best is kept as well
+    # Updates between checkpoints within an epoch, 0: only at its end. A kill costs no more updates
+    # than this; the digits' epochs are shorter, the paper's have four such parts.
+    config.checkpoint_every = 100
+    # An update whose loss, gradients or states are not finite: stop the run with exit status 3 and
+    # the last checkpoint kept | skip: drop the update and count it in metrics.csv
+    config.on_divergence = "stop"
 
     # Teacher of KD and KDW
     config.teacher = ""  # its config file, e.g. configs/teacher_vgg19_cifar10.py

@@ -196,6 +196,8 @@ def _checked(dataset: str, split: Split) -> Split:
     if split.images.shape[1:] != shape or split.images.dtype != np.uint8:
         found = f"{split.images.dtype} {split.images.shape[1:]}"
         raise DataError(f"images of {dataset} must be uint8 {shape}, are {found}")
+    if not len(split.labels):
+        raise DataError(f"{dataset} has no images in one of its parts")
     low, high = int(split.labels.min()), int(split.labels.max())
     if low < 0 or high >= CLASSES[dataset]:
         allowed = CLASSES[dataset] - 1

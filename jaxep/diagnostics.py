@@ -30,7 +30,8 @@ def layer_report(params: dict[str, Any], grads: dict[str, Any], aux: Aux) -> dic
 
     Returns:
         activity: mean |ξ| per neuron; gradient: mean |∂w| per parameter of the kernel;
-        displacement: ||ξ^β - ξ*|| averaged over samples, of the first nudged phase. NaN where a
+        displacement: ||ξ^β - ξ*|| averaged over samples, of the first nudged phase; zeros, ones:
+        shares of the free states that are exactly 0 or 1, where hard_sigmoid clips. NaN where a
         layer has no neurons (the readout) or the estimator no nudged phase.
     """
     kernels = [layer["kernel"] for layer in grads["layers"]]
@@ -49,6 +50,8 @@ def layer_report(params: dict[str, Any], grads: dict[str, Any], aux: Aux) -> dic
         "activity": jnp.asarray(activity + missing),
         "gradient": jnp.asarray([jnp.mean(jnp.abs(kernel)) for kernel in kernels]),
         "displacement": jnp.asarray(displacement + missing),
+        "zeros": jnp.asarray([jnp.mean(state == 0) for state in aux.free.states] + missing),
+        "ones": jnp.asarray([jnp.mean(state == 1) for state in aux.free.states] + missing),
     }
 
 

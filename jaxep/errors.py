@@ -1,8 +1,13 @@
-"""Errors a user can mend: each is one sentence, printed without a traceback, exit status 2."""
+"""Errors a user can mend: each is one sentence, printed without a traceback; `status` of exit."""
+
+import os
+import re
 
 
 class UserError(Exception):
     """Bad input of any kind; `str(error)` is one line: what is wrong, what is allowed."""
+
+    status = 2
 
 
 class SettingsError(UserError):
@@ -18,12 +23,31 @@ class TeacherError(UserError):
 
 
 class CheckpointError(UserError):
-    """A work directory holds another run, or a checkpoint that cannot be read."""
+    """A work directory holds another run, or a checkpoint that cannot be read or written."""
+
+
+class DivergenceError(UserError):
+    """An update has a loss, gradients or states that are not finite."""
+
+    status = 3
+
+
+class PeerError(UserError):
+    """Another process of the same run is gone, or was never reached."""
+
+    status = 4
+
+
+class Interrupted(Exception):
+    """The run was asked to stop: it has saved its state, and the same settings go on from there."""
 
 
 def reason(error: BaseException) -> str:
     """The first line of an error, short enough to stand in a sentence."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    # tensorstore: "RESOURCE_EXHAUSTED: ... No space left on device [os_error_code='28']"
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(code[1]))
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     return text if len(text) <= 120 else f"{text[:117]}..."

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import csv
-import importlib.metadata
 import io
 import json
 import math
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -17,21 +14,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from jaxep.errors import CheckpointError
+from jaxep.origin import peak_bytes, provenance
 
 StrPath = str | os.PathLike[str]
 
 METRIC_COLUMNS = (
     "epoch", "train_loss", "train_acc", "test_loss", "test_acc", "kappa", "lr",
-    "free_steps", "nudge_steps", "free_residual", "nudge_residual", "seconds",
+    "free_steps", "nudge_steps", "free_residual", "nudge_residual", "seconds", "skipped",
 )  # fmt: skip
-LAYER_COLUMNS = ("epoch", "layer", "activity", "gradient", "displacement")
-_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+LAYER_COLUMNS = ("epoch", "layer", "activity", "gradient", "displacement", "zeros", "ones")
 
 
 def write_atomically(path: StrPath, content: str | bytes) -> None:
@@ -91,12 +87,23 @@ class Reporter:
         self._began = time.time()
         self._events = SummaryWriter(
             str(self._workdir),
-            purge_step=self._start,
+            # A kill loses events that the tables have: all are told again, in the place of these.
+            purge_step=1,
             flush_secs=5,  # its flush() does not wait for what is queued
             # Its files are named by the second: a quick resumption would write over the first.
             filename_suffix=f".{self._start}",
         )
+        self._repeat_events()
         return self
+
+    def _repeat_events(self) -> None:
+        layers: dict[int, list[dict[str, Any]]] = {}
+        for cells in self._layers:
+            layer = _numbers(LAYER_COLUMNS, cells)
+            layers.setdefault(layer["epoch"], []).append(layer)
+        for cells in self._metrics:
+            metrics = _numbers(METRIC_COLUMNS, cells)
+            self._write_events(metrics["epoch"], metrics, layers.get(metrics["epoch"], []))
 
     def __exit__(self, *_: object) -> None:
         self._close_bar()
@@ -204,6 +211,10 @@ def _number(column: str, cell: str) -> Any:
     return float(cell) if cell else None
 
 
+def _numbers(columns: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
+    return {column: _number(column, cell) for column, cell in zip(columns, cells, strict=True)}
+
+
 def read_metrics(path: StrPath) -> dict[str, list[Any]]:
     """Reads metrics.csv: for each column its values by epoch, None for an empty cell.
 
@@ -221,7 +232,7 @@ def read_layers(path: StrPath) -> list[dict[str, Any]]:
       CheckpointError: it has other columns.
     """
     rows = _read_rows(path, LAYER_COLUMNS)
-    return [{column: _number(column, cell) for column, cell in row.items()} for row in rows]
+    return [_numbers(LAYER_COLUMNS, list(row.values())) for row in rows]
 
 
 def write_summary(workdir: StrPath, *, parameters: int, **more: Any) -> dict[str, Any]:
@@ -256,44 +267,3 @@ def write_summary(workdir: StrPath, *, parameters: int, **more: Any) -> dict[str
     text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     write_atomically(Path(workdir) / "summary.json", text)
     return summary
-
-
-def peak_bytes() -> int | None:
-    """The most memory used on the first device so far, in bytes; None where it does not tell."""
-    stats = jax.local_devices()[0].memory_stats()
-    return (stats or {}).get("peak_bytes_in_use")
-
-
-def provenance() -> dict[str, Any]:
-    """Where a number comes from: device, library versions, git commit, as JSON values.
-
-    "git_commit" is that of the repository the package stands in, and "git_dirty" whether tracked
-    files differ from it; both None where the package is not under version control.
-    """
-    device, count = jax.devices()[0], jax.device_count()
-    versions = {library: importlib.metadata.version(library) for library in _LIBRARIES}
-    commit, dirty = _git_state()
-    return {
-        "device": {"platform": device.platform, "kind": device.device_kind, "count": count},
-        "versions": {"python": platform.python_version(), **versions},
-        "git_commit": commit,
-        "git_dirty": dirty,
-    }
-
-
-def _git_state() -> tuple[str | None, bool | None]:
-    # Without these a hook's or a wrapper's repository would be asked and not this one.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(
-            command, env=environment, check=True, capture_output=True, text=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        # An installed package can lie inside some other project's repository: that is not its own.
-        git("ls-files", "--error-unmatch", Path(__file__).name)
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno"))
-    except (OSError, subprocess.SubprocessError):
-        return None, None

@@ -7,16 +7,15 @@ import dataclasses
 import difflib
 import importlib.util
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxep.errors import SettingsError, reason
-from jaxep.network import parse_conv
-
-IMAGE_SHAPES = {"digits": (8, 8, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
+from jaxep.network import ConvSpec, parse_conv
+from jaxep.rules import ANY, IMAGE_SHAPES, RULES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,90 +67,35 @@ class Settings:
     eval_batch_size: int
     epochs: int
     keep_checkpoints: int
+    checkpoint_every: int
+    on_divergence: str
     teacher: str
     teacher_workdir: str
     train_teacher: bool
 
 
-class Rule(NamedTuple):
-    """What one key allows: a test of its value, of the right type already, and its words."""
-
-    allowed: str
-    test: Callable[[Any], bool]
-
-
-def _choice(*values: str) -> Rule:
-    return Rule(f"one of {', '.join(values)}", lambda value: value in values)
-
-
-def _at_least(least: int) -> Rule:
-    # Counts become int32 in compiled loops; a larger one is refused here, not by XLA.
-    allowed = f"an integer of at least {least} and under 2**31"
-    return Rule(allowed, lambda value: least <= value < 2**31)
-
-
-POSITIVE = Rule("a number over 0", lambda value: value > 0)
-NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0)
-ANY = Rule("", lambda value: True)
-LARGEST_SEED = 2**32 - 1
-
-RULES: dict[str, Rule] = {
-    "name": Rule("a non-empty text", bool),
-    "task": _choice("ep", "teacher"),
-    "seed": Rule(f"an integer from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
-    "dataset": _choice(*IMAGE_SHAPES),
-    "train_size": _at_least(0),
-    "test_size": _at_least(0),
-    "split": _choice("test", "validation"),
-    "std_scale": POSITIVE,
-    "hidden": Rule("a tuple of integers over 0", lambda value: all(n > 0 for n in value)),
-    "conv_activation": _choice("hard_sigmoid", "relu"),
-    "gain": POSITIVE,
-    "output_loss": _choice("cross_entropy", "squared_error"),
-    "init_states": _choice("zeros", "uniform"),
-    "signal": _choice("none", "le", "kd", "kdw"),
-    "kappa": NOT_NEGATIVE,
-    "kappa_schedule": _choice("constant", "linear", "exponential", "cosine"),
-    "kappa_min": NOT_NEGATIVE,
-    "kappa_gamma": NOT_NEGATIVE,
-    "tau": POSITIVE,
-    "softmax_axis": _choice("all", "channel"),
-    "estimator": _choice("ep", "bptt", "implicit"),
-    "ep_variant": _choice("centered", "one_sided", "random_sign"),
-    "beta": POSITIVE,
-    "t_free": _at_least(1),
-    "t_nudge": _at_least(1),
-    "bptt_steps": _at_least(0),
-    "solver": _choice("fixed", "tolerance", "fixed_point", "anderson"),
-    "tol_free": POSITIVE,
-    "tol_nudge": POSITIVE,
-    "order": _choice("synchronous", "alternating"),
-    "relaxation": Rule("a number over 0 and under 2", lambda value: 0 < value < 2),
-    "learning_rates": Rule(
-        "a tuple of numbers of at least 0", lambda value: all(rate >= 0 for rate in value)
-    ),
-    "momentum": Rule("a number of at least 0 and under 1", lambda value: 0 <= value < 1),
-    "weight_decay": NOT_NEGATIVE,
-    "lr_schedule": _choice("constant", "cosine"),
-    "batch_size": _at_least(1),
-    "eval_batch_size": _at_least(1),
-    "epochs": _at_least(1),
-    "keep_checkpoints": _at_least(2),
-}
-
+# Computations are in float32: what is beyond it would be an infinity there.
+LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
+# Kernels and biases of one network; more cannot be indexed by an int32, nor held by a device.
+LARGEST_NETWORK = 2**31 - 1
 _TYPE_NAMES = {
-    str: "a text",
+    str: "a text of printable characters",
     int: "an integer",
     bool: "True or False",
-    float: "a finite number",
+    float: "a finite number in float32",
     tuple[int, ...]: "a tuple of integers",
-    tuple[float, ...]: "a tuple of finite numbers",
+    tuple[float, ...]: "a tuple of finite numbers in float32",
 }
 
 
 def refuse(key: str, value: Any, allowed: str) -> SettingsError:
     """The error of one bad value, in one line."""
-    return SettingsError(f"config.{key} = {value!r}: {allowed}")
+    try:
+        shown = " ".join(repr(value).split())
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        shown = f"a very large {type(value).__name__}"
+    shown, allowed = (t if len(t) <= 300 else f"{t[:297]}..." for t in (shown, allowed))
+    return SettingsError(f"config.{key} = {shown}: {allowed}")
 
 
 def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
@@ -165,7 +109,7 @@ def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
     types = {field.name: field.type for field in dataclasses.fields(Settings)}
     for key, value in given.items():
         if key not in types:
-            near = difflib.get_close_matches(key, types, 1)
+            near = difflib.get_close_matches(str(key), types, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise refuse(key, value, f"there is no such key{hint}")
     values = {}
@@ -198,7 +142,7 @@ def _typed(key: str, value: Any, kind: Any) -> Any:
         number = _number(value, kind)
         if number is not None:
             return number
-    elif isinstance(value, kind):
+    elif isinstance(value, kind) and (kind is not str or value.isprintable()):
         return value
     raise refuse(key, value, f"must be {_TYPE_NAMES[kind]}")
 
@@ -209,8 +153,8 @@ def _number(value: Any, kind: type) -> Any:
     if kind is int:
         return value if isinstance(value, int) else None
     try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # an integer beyond the range of floats
+        return float(value) if abs(value) <= LARGEST_FLOAT else None
+    except OverflowError:  # an integer beyond the range of float64
         return None
 
 
@@ -234,6 +178,7 @@ def _check_network(settings: Settings) -> None:
                 f"convolution {number} {words} nothing of a {before}x{before} map; images of "
                 f"{settings.dataset} are {image}x{image}: {why}",
             )
+    _check_size(settings, convs, size)
     layers = 1 if settings.task == "teacher" else len(convs) + len(settings.hidden) + 1
     if len(settings.learning_rates) != layers:
         reason = "a teacher has one" if settings.task == "teacher" else "one per weighted layer"
@@ -241,6 +186,22 @@ def _check_network(settings: Settings) -> None:
         raise refuse("learning_rates", settings.learning_rates, allowed)
     if layers == 1 and settings.task == "ep":
         raise refuse("conv", settings.conv, "a network needs a convolution or a hidden layer")
+
+
+def _check_size(settings: Settings, convs: tuple[ConvSpec, ...], size: int) -> None:
+    """The network has not more parameters than can be; `size`: of the last convolution's map."""
+    inputs, parameters = IMAGE_SHAPES[settings.dataset][2], 0
+    for conv in convs:
+        parameters += (9 * inputs + 1) * conv.features
+        inputs = conv.features
+    inputs *= size**2
+    for neurons in settings.hidden:
+        parameters += (inputs + 1) * neurons
+        inputs = neurons
+    if parameters > LARGEST_NETWORK:
+        key = "hidden" if settings.hidden else "conv"
+        allowed = f"too large, at most {LARGEST_NETWORK} parameters in all"
+        raise refuse(key, getattr(settings, key), allowed)
 
 
 def _check_signal(settings: Settings) -> None:

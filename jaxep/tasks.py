@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from jaxep import data as data_lib
-from jaxep import diagnostics, estimators, optimizer, signals, solvers
+from jaxep import diagnostics, estimators, optimizer, parallel, signals, solvers
 from jaxep.network import Network, vgg
-from jaxep.parallel import mean_over_devices, samples_over_devices
 from jaxep.primitive import hard_sigmoid, relu
 from jaxep.settings import Settings
 
@@ -35,23 +35,27 @@ class Task(NamedTuple):
     Attributes:
         init: key -> (params, extra); extra is state that is not trained by gradients.
         update: (params, extra, images, labels, key, kappa) -> (grads, extra, metrics); metrics are
-            means over the batch, scalars.
+            means over the batch, float scalars.
+        metrics: their names.
         evaluate: (params, extra, images, labels, key) -> (loss, correct), both [batch].
         optimizer: of all parameters.
         rate: learning rate that metrics.csv reports, from the step.
         kappa: κ of an epoch counted from 0; None where there is no signal.
         report: (params, extra, images, labels, key, kappa) -> per-layer arrays by column name.
         layer_names: the rows of that report.
+        mesh: the devices that it runs on.
     """
 
     init: Callable[[jax.Array], tuple[Tree, Tree]]
     update: Callable[..., tuple[Tree, Tree, Metrics]]
+    metrics: tuple[str, ...]
     evaluate: Callable[..., tuple[jax.Array, jax.Array]]
     optimizer: Any
     rate: Callable[[Any], Any]
     kappa: Callable[[Any], Any] | None
     report: Callable[..., dict[str, jax.Array]]
     layer_names: tuple[str, ...]
+    mesh: Mesh
 
 
 def build_network(settings: Settings, data: data_lib.Dataset) -> Network:
@@ -141,6 +145,7 @@ def ep_task(
     model = signals.energy(network, signal, settings.init_states)
     estimator = build_estimator(settings)
     value_and_grad = estimator.value_and_grad(model)
+    mesh = parallel.mesh_for(settings.batch_size)
 
     def batch_of(images, labels, kappa):
         x = data_lib.normalise(images, data.mean, data.std)
@@ -155,7 +160,7 @@ def ep_task(
     def update(params, extra, images, labels, key, kappa):
         augment_key, key = jax.random.split(key)
         batch = augment(settings, augment_key, images), labels
-        grads, metrics = mean_over_devices(learn, params, batch, key, kappa)
+        grads, metrics = parallel.mean_over_devices(learn, params, batch, key, kappa, mesh=mesh)
         return grads, extra, metrics
 
     def score(params, states, labels):
@@ -169,7 +174,7 @@ def ep_task(
         return score(params, free.states, labels)
 
     def evaluate(params, extra, images, labels, key):
-        return samples_over_devices(judge, params, (images, labels), key)
+        return parallel.samples_over_devices(judge, params, (images, labels), key, mesh=mesh)
 
     def report(params, extra, images, labels, key, kappa):
         batch = batch_of(images, labels, kappa)
@@ -179,6 +184,7 @@ def ep_task(
     return Task(
         init=lambda key: (signals.init_params(network, signal, key), {}),
         update=update,
+        metrics=("loss", "accuracy", *PHASE_METRICS),
         evaluate=evaluate,
         optimizer=optimizer.layerwise_sgd(
             settings.learning_rates,
@@ -191,6 +197,7 @@ def ep_task(
         kappa=None if settings.signal == "none" else _kappa(settings),
         report=report,
         layer_names=network.layer_names,
+        mesh=mesh,
     )
 
 
@@ -204,12 +211,14 @@ def _kappa(settings: Settings):
     )
 
 
+PHASE_METRICS = ("free_steps", "free_residual", "nudge_steps", "nudge_residual")
+
+
 def _phases(aux: estimators.Aux) -> Metrics:
     """Steps and residuals of the phases; zeros for phases that an estimator does not have."""
     nudged = aux.nudged or solvers.Solution((), jnp.zeros(()), jnp.zeros(()))
-    return {
-        "free_steps": aux.free.steps.astype(jnp.float32),
-        "free_residual": aux.free.residual,
-        "nudge_steps": nudged.steps.astype(jnp.float32),
-        "nudge_residual": nudged.residual,
-    }
+    values = [
+        *(aux.free.steps.astype(jnp.float32), aux.free.residual),
+        *(nudged.steps.astype(jnp.float32), nudged.residual),
+    ]
+    return dict(zip(PHASE_METRICS, values, strict=True))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxep import data as data_lib
-from jaxep import optimizer, teachers
+from jaxep import optimizer, parallel, teachers
 from jaxep.checkpoints import read_state
 from jaxep.errors import CheckpointError, TeacherError
 from jaxep.losses import cross_entropy
@@ -49,12 +49,14 @@ def teacher_task(settings: Settings, data: data_lib.Dataset, steps: int) -> Task
     return Task(
         init=lambda key: teachers.init(model, key, data.image_shape),
         update=update,
+        metrics=("loss", "accuracy"),
         evaluate=evaluate,
         optimizer=optimizer.sgd(rate, settings.momentum, settings.weight_decay),
         rate=rate,
         kappa=None,
         report=report,
         layer_names=layer_names,
+        mesh=parallel.uncut_mesh(),  # batch norm wants its batch whole
     )
 
 

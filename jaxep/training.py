@@ -1,191 +1,218 @@
-"""The training loop: a state, jitted chunks of an epoch, evaluation, and `fit`.
+"""The training loop: `fit`, its epochs, and when it saves, warns and stops."""
 
-Data order and random keys are functions of the seed, the epoch and the step, so a resumed run
-equals one that was never interrupted.
-"""
-
+import dataclasses
 import functools
+import math
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from jaxep import data as data_lib
-from jaxep import settings as settings_lib
-from jaxep.checkpoints import Checkpoints
-from jaxep.errors import DataError
-from jaxep.reporting import Reporter, read_layers, read_metrics, write_summary
+from jaxep import health, parallel
+from jaxep.errors import DataError, DivergenceError, Interrupted
+from jaxep.record import Bystander, Record
+from jaxep.reporting import read_layers, read_metrics, write_summary
 from jaxep.settings import Settings
 from jaxep.tasks import Task, ep_task
 from jaxep.teaching import load_teacher, teacher_task
-from jaxep.workdir import open_run
+from jaxep.updates import (
+    TrainState,
+    evaluate,
+    gradient_at,
+    init_state,
+    layer_report,
+    train_chunk,
+)
 
-# An epoch is cut in as many calls of the device, so that the progress bar moves.
+# An epoch is cut in as many calls of the device: the progress bar moves, and the run can stop.
 CHUNKS = 20
 # Images of the per-layer report of each epoch (Fig. 5).
 REPORT_IMAGES = 100
+# Dropped updates that do not end the run, by `on_divergence`.
+TOLERATED = {"stop": 0.0, "skip": math.inf}
+Stop = Callable[[], bool]
 
 
-@struct.dataclass
-class TrainState:
-    """All that changes in training.
-
-    Attributes:
-        params: parameters.
-        opt_state: of the task's optimizer.
-        extra: state without gradients: batch statistics of a teacher, else {}.
-        step: updates done, an int32 scalar.
-    """
-
-    params: Any
-    opt_state: Any
-    extra: Any
-    step: jax.Array
-
-
-def init_state(task: Task, key: jax.Array) -> TrainState:
-    """The state before the first update."""
-    params, extra = task.init(key)
-    return TrainState(params, task.optimizer.init(params), extra, jnp.zeros((), jnp.int32))
-
-
-def train_step(task: Task, state: TrainState, images, labels, key, kappa):
-    """One update from one batch: (state, metrics)."""
-    grads, extra, metrics = task.update(state.params, state.extra, images, labels, key, kappa)
-    updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
-    params = jax.tree.map(jnp.add, state.params, updates)
-    return TrainState(params, opt_state, extra, state.step + 1), metrics
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=(2, 3))
-def train_chunk(
-    task: Task, batch_size: int, state: TrainState, totals, split, start, stop, key, kappa
-):
-    """Steps `start` to `stop` of the epoch whose key is `key`, with no word to the host.
+def chunk_ends(done: int, steps: int, every: int) -> Iterator[tuple[int, bool]]:
+    """Where the chunks of an epoch end, and whether there is a checkpoint within the epoch.
 
     Args:
-        task: what to train.
-        batch_size: images per update; what is left over at the end of the epoch waits for another
-            order of the data in the next.
-        state: before.
-        totals: sums of the metrics over the steps so far in this epoch.
-        split: uint8 images [n, height, width, channels] and labels [n], on the device.
-        start: first step, from 0, counted in this epoch.
-        stop: one past the last.
-        key: of the epoch.
-        kappa: κ of the epoch.
-
-    Returns:
-        (state, totals).
+        done: updates of the epoch already done.
+        steps: updates of the epoch.
+        every: updates between checkpoints; 0: none before the end.
     """
-    order = jax.random.permutation(jax.random.fold_in(key, 0), split.labels.shape[0])
-
-    def body(step, carry):
-        state, totals = carry
-        picked = jax.lax.dynamic_slice(order, (step * batch_size,), (batch_size,))
-        step_key = jax.random.fold_in(key, step + 1)
-        batch = split.images[picked], split.labels[picked]
-        state, metrics = train_step(task, state, *batch, step_key, kappa)
-        return state, jax.tree.map(jnp.add, totals, metrics)
-
-    return jax.lax.fori_loop(start, stop, body, (state, totals))
+    saved = set(range(every, steps, every)) if every else set()
+    even = {math.ceil(steps * (chunk + 1) / CHUNKS) for chunk in range(CHUNKS)}
+    for place in sorted(saved | even):
+        if place > done:
+            yield place, place in saved
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def evaluate(task: Task, batch_size: int, params, extra, split, key):
-    """(mean loss, accuracy) over a whole split; the last batch is filled up and masked."""
-    count = split.labels.shape[0]
-    batches = -(-count // batch_size)
-
-    def body(index, totals):
-        places = index * batch_size + jnp.arange(batch_size)
-        picked = jnp.minimum(places, count - 1)
-        batch = split.images[picked], split.labels[picked]
-        loss, correct = task.evaluate(params, extra, *batch, jax.random.fold_in(key, index))
-        valid = places < count
-        return totals[0] + jnp.sum(loss * valid), totals[1] + jnp.sum(correct * valid)
-
-    loss, correct = jax.lax.fori_loop(0, batches, body, (jnp.zeros(()), jnp.zeros(())))
-    return loss / count, correct / count
+def never() -> bool:
+    """No reason to stop."""
+    return False
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def layer_report(task: Task, params, extra, images, labels, key, kappa):
-    """Per-layer arrays of one batch by column name, [layers] each."""
-    return task.report(params, extra, images, labels, key, kappa)
-
-
-def metric_zeros(task: Task, batch_size: int, state: TrainState, split, key) -> Any:
-    """Zeros in the shape of the metrics of `task`, found without computing."""
-    images, labels = split.images[:batch_size], split.labels[:batch_size]
-    shapes = jax.eval_shape(
-        functools.partial(train_step, task), state, images, labels, key, jnp.zeros(())
-    )
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes[1])
-
-
-def run_epoch(task: Task, batch_size: int, state: TrainState, split, key, kappa, progress):
-    """One epoch in `CHUNKS` calls: (state, means of the metrics as floats)."""
-    steps = split.labels.shape[0] // batch_size
-    totals = metric_zeros(task, batch_size, state, split, key)
-    for bounds in np.array_split(np.arange(steps), min(CHUNKS, steps)):
-        start, stop = int(bounds[0]), int(bounds[-1]) + 1
-        state, totals = train_chunk(task, batch_size, state, totals, split, start, stop, key, kappa)
-        # Waiting keeps the bar honest and the queue short; chunks are long enough to hide it.
-        jax.block_until_ready(state.step)
-        progress(stop, steps)
-    return state, {name: float(total) / steps for name, total in totals.items()}
-
-
-def make_task(settings: Settings, data: data_lib.Dataset) -> Task:
+def make_task(settings: Settings, data: data_lib.Dataset, stop: Stop = never) -> Task:
     """The task that the settings name; loads the teacher that it needs, or trains it first."""
     steps = len(data.train.labels) // settings.batch_size * settings.epochs
+    if steps >= 2**31:  # updates are counted in int32
+        raise DataError(f"config.epochs = {settings.epochs}: {steps} updates, must be under 2**31")
     if settings.task == "teacher":
         return teacher_task(settings, data, steps)
     if settings.signal in ("kd", "kdw"):
-        return ep_task(settings, data, steps, *load_teacher(settings, data, train=fit))
+        train = functools.partial(fit, stop=stop)
+        return ep_task(settings, data, steps, *load_teacher(settings, data, train=train))
     return ep_task(settings, data, steps)
 
 
-def fit(settings: Settings, workdir: str | Path) -> dict[str, Any]:
+def fit(settings: Settings, workdir: str | Path, stop: Stop = never) -> dict[str, Any]:
     """Trains what the settings say, or goes on where `workdir` stopped (SPEC 8).
 
+    Args:
+        settings: of the run.
+        workdir: where it is kept; only process 0 of a run reads and writes it.
+        stop: asked between chunks of an epoch, in the caller's thread; where it says so, the state
+            is saved and the run ends.
+
     Returns:
-        What summary.json holds.
+        What summary.json holds; {} in a process that is not the first.
 
     Raises:
-        UserError: bad data, a missing teacher, another run's work directory.
+        UserError: bad data, a missing teacher, a work directory of another run, in use or not to
+            be written, an update that is not finite (`on_divergence`).
+        Interrupted: `stop` said so.
     """
     data = load_data(settings)
-    task = make_task(settings, data)
-    open_run(workdir, settings_lib.to_dict(settings))
+    task = make_task(settings, data, stop)
     key = jax.random.key(settings.seed)
-    state = init_state(task, jax.random.fold_in(key, 0))
-    with Checkpoints(workdir, keep=settings.keep_checkpoints) as checkpoints:
-        first = 0
-        if checkpoints.latest_step() is not None:
-            state, metadata = checkpoints.restore(state)
-            first = metadata["step"]
-        with Reporter(workdir, total_epochs=settings.epochs, start_epoch=first + 1) as reporter:
-            for epoch in range(first, settings.epochs):
-                state, row, layers = _epoch(settings, task, data, state, key, epoch, reporter)
-                checkpoints.save(epoch + 1, state, {"test_acc": row["test_acc"]})
-                reporter.epoch(row, layers)
-    return _conclude(Path(workdir), state)
+    keeper = Record if parallel.is_first() else Bystander
+    with keeper(settings, workdir) as record:
+        state = init_state(task, jax.random.fold_in(key, 0))
+        steps = len(data.train.labels) // settings.batch_size
+        state, seconds = parallel.from_first(record.restore(state, steps))
+        everywhere = (state, data.train, data.test, key)
+        state, train, test, key = parallel.replicated(everywhere, task.mesh)
+        data = data._replace(train=train, test=test)
+        run = _Run(settings, task, data, steps, record, stop, key)
+        for epoch in range(int(state.step) // steps, settings.epochs):
+            state = run.epoch(state, epoch, float(seconds))
+            seconds = 0.0
+        record.wait()
+        parallel.any_process(False)  # all may read what process 0 has saved: a teacher, say
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        return _conclude(Path(workdir), parameters) if parallel.is_first() else {}
 
 
-def _conclude(workdir: Path, state: TrainState) -> dict[str, Any]:
+class _Run(NamedTuple):
+    """What does not change in a run."""
+
+    settings: Settings
+    task: Task
+    data: data_lib.Dataset
+    steps: int  # updates of an epoch
+    record: Record | Bystander
+    stop: Stop
+    key: jax.Array
+
+    def epoch(self, state: TrainState, epoch: int, before: float) -> TrainState:
+        """Trains `epoch` (from 0) to its end; `before`: its seconds before a resumption."""
+        began = time.perf_counter() - before
+        epoch_key = jax.random.fold_in(self.key, epoch + 1)
+        kappa = np.float32(self.task.kappa(epoch) if self.task.kappa else 0.0)
+        state = self._updates(state, epoch, epoch_key, kappa, began)
+        row, layers = self._judge(state, epoch, kappa)
+        row["seconds"] = time.perf_counter() - began
+        # The row comes first: a kill between the two repeats the epoch's last updates and the row.
+        self.record.epoch(row, layers)
+        self.record.warn(health.warnings(row, layers, self.steps))
+        totals = jax.tree.map(jnp.zeros_like, state.totals)
+        state = dataclasses.replace(state, totals=totals)  # type: ignore[type-var]
+        self._save(state, {"test_acc": row["test_acc"], "seconds": 0.0})
+        return state
+
+    def _updates(self, state: TrainState, epoch: int, key, kappa, began: float) -> TrainState:
+        """The chunks of an epoch that are still to do."""
+        first, batch_size = epoch * self.steps, self.settings.batch_size
+        tolerated = TOLERATED[self.settings.on_divergence]
+        every = self.settings.checkpoint_every
+        for end, saved in chunk_ends(int(state.step) - first, self.steps, every):
+            if parallel.any_process(self.stop()):
+                self._save(state, {"seconds": time.perf_counter() - began})
+                self.record.wait()
+                raise Interrupted(f"saved after update {int(state.step)}, in epoch {epoch + 1}")
+            split = self.data.train
+            state = train_chunk(
+                self.task, batch_size, state, split, first + end, key, kappa, tolerated
+            )
+            # Waiting keeps the bar honest and the queue short; chunks are long enough to hide it.
+            if float(state.totals["skipped"]) > tolerated:
+                raise self._divergence(state, epoch, key, kappa)
+            self.record.progress(end, self.steps)
+            if saved:
+                self._save(state, {"seconds": time.perf_counter() - began})
+        return state
+
+    def _save(self, state: TrainState, metadata: dict[str, Any]) -> None:
+        self.record.save(int(state.step), state, metadata)
+
+    def _divergence(self, state: TrainState, epoch: int, key, kappa) -> DivergenceError:
+        """What to say of the last update, which was dropped."""
+        step = int(state.step) - 1
+        grads, metrics = gradient_at(
+            self.task, self.settings.batch_size, state, self.data.train, step, key, kappa
+        )
+        found = health.diagnosis(grads, metrics, self.task.layer_names)
+        return DivergenceError(
+            f"update {step + 1} (epoch {epoch + 1}) is not finite: {found}; nothing of it was "
+            f"saved, {self.record.last()} is kept"
+        )
+
+    def _judge(self, state: TrainState, epoch: int, kappa) -> tuple[dict, list[dict]]:
+        """After the last update of an epoch: rows of metrics.csv and layers.csv."""
+        skipped = float(state.totals["skipped"])
+        kept = self.steps - skipped
+        means = {
+            name: float(total) / kept if kept else math.nan for name, total in state.totals.items()
+        }
+        # The key of the evaluation is one for the whole run: test numbers differ by weights alone.
+        test_key, test = jax.random.fold_in(self.key, 0), self.data.test
+        weights = state.params, state.extra
+        size = min(self.settings.eval_batch_size, len(test.labels))
+        test_loss, test_acc = evaluate(self.task, size, *weights, test, test_key)
+        some = jax.tree.map(lambda leaf: leaf[:REPORT_IMAGES], test)
+        columns = layer_report(self.task, *weights, *some, test_key, kappa)
+        row = {
+            "epoch": epoch + 1,
+            "train_loss": means.pop("loss"),
+            "train_acc": means.pop("accuracy"),
+            "test_loss": float(test_loss),
+            "test_acc": float(test_acc),
+            "kappa": float(kappa) if self.task.kappa else None,
+            "lr": float(self.task.rate(jnp.asarray(epoch * self.steps, jnp.int32))),
+            **means,
+            "skipped": int(skipped),
+        }
+        columns = {name: [float(value) for value in column] for name, column in columns.items()}
+        layers = [
+            {"layer": name, **{k: v[i] for k, v in columns.items()}}
+            for i, name in enumerate(self.task.layer_names)
+        ]
+        return row, layers
+
+
+def _conclude(workdir: Path, parameters: int) -> dict[str, Any]:
     """Draws the run and writes its summary."""
     # Matplotlib takes a second to import, and a run that fails early needs none of it.
     from jaxep import plots
 
     plots.curves(read_metrics(workdir / "metrics.csv"), workdir / "curves.png")
     plots.layers(read_layers(workdir / "layers.csv"), workdir / "layers.png")
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     return write_summary(workdir, parameters=parameters)
 
 
@@ -211,38 +238,3 @@ def load_data(settings: Settings) -> data_lib.Dataset:
     return data._replace(
         train=jax.tree.map(jnp.asarray, data.train), test=jax.tree.map(jnp.asarray, data.test)
     )
-
-
-def _epoch(settings, task, data, state, key, epoch, reporter):
-    """One epoch with its evaluation: (state, row of metrics.csv, rows of layers.csv)."""
-    began = time.perf_counter()
-    epoch_key = jax.random.fold_in(key, epoch + 1)
-    kappa = jnp.asarray(task.kappa(epoch) if task.kappa else 0.0, jnp.float32)
-    rate = float(task.rate(state.step))
-    state, means = run_epoch(
-        task, settings.batch_size, state, data.train, epoch_key, kappa, reporter.progress
-    )
-    # The key of the evaluation is one for the whole run: test numbers differ by the weights alone.
-    test_key = jax.random.fold_in(key, 0)
-    test_loss, test_acc = evaluate(
-        task, settings.eval_batch_size, state.params, state.extra, data.test, test_key
-    )
-    count = min(REPORT_IMAGES, len(data.test.labels))
-    images, labels = data.test.images[:count], data.test.labels[:count]
-    columns = layer_report(task, state.params, state.extra, images, labels, test_key, kappa)
-    row = {
-        "epoch": epoch + 1,
-        "train_loss": means.pop("loss"),
-        "train_acc": means.pop("accuracy"),
-        "test_loss": float(test_loss),
-        "test_acc": float(test_acc),
-        "kappa": float(kappa) if task.kappa else None,
-        "lr": rate,
-        **means,
-        "seconds": time.perf_counter() - began,
-    }
-    layers = [
-        {"layer": name, **{k: float(v[i]) for k, v in columns.items()}}
-        for i, name in enumerate(task.layer_names)
-    ]
-    return state, row, layers

@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from jaxep.errors import CheckpointError, reason
 from jaxep.reporting import StrPath, write_atomically
+
+# How a run is kept and guarded, and not what it computes: another value goes on.
+MAY_CHANGE = ("keep_checkpoints", "checkpoint_every", "on_divergence")
+
+
+@contextmanager
+def held(workdir: StrPath) -> Iterator[None]:
+    """Keeps `workdir`, made where missing, for this process alone.
+
+    By a lock on the file "lock" in it, which the kernel frees however the process ends.
+
+    Raises:
+      CheckpointError: another process holds it, or it cannot be used; or, within, an OSError:
+        something in it cannot be written.
+    """
+    workdir = Path(workdir)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(workdir / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise CheckpointError(f"workdir {workdir} cannot be used: {reason(error)}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointError(f"workdir {workdir} is in use by another process") from error
+        yield
+    except OSError as error:
+        raise CheckpointError(f"workdir {workdir} cannot be written: {reason(error)}") from error
+    finally:
+        os.close(lock)
 
 
 def open_run(workdir: StrPath, config: Mapping[str, Any]) -> None:
@@ -19,9 +53,9 @@ def open_run(workdir: StrPath, config: Mapping[str, Any]) -> None:
       config: settings as JSON values (tuples count as lists).
 
     Raises:
-      CheckpointError: the directory holds a run with another config (each key that differs is
-        listed with both values), an unreadable config.json, or checkpoints without a config.json,
-        or it cannot be written. Nothing is created then.
+      CheckpointError: the directory holds a run with another config (each key that differs, but
+        for `MAY_CHANGE`, is listed with both values), an unreadable config.json, or checkpoints
+        without a config.json, or it cannot be written. Nothing is created then.
     """
     workdir = Path(workdir)
     path = workdir / "config.json"
@@ -49,7 +83,7 @@ def _refuse_other_config(path: Path, new: dict[str, Any]) -> None:
     differing = [
         f"{key} = {shown_old.get(key, 'absent')} there, {shown_new.get(key, 'absent')} here"
         for key in {**new, **old}
-        if shown_old.get(key) != shown_new.get(key)
+        if shown_old.get(key) != shown_new.get(key) and key not in MAY_CHANGE
     ]
     if differing:
         raise CheckpointError(

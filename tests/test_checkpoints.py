@@ -1,6 +1,5 @@
 """Checkpoints: what is restored is what was saved, or it is said that it is not."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,7 +16,6 @@ from absl import logging as absl_logging
 
 from jaxep.checkpoints import Checkpoints, read_state
 from jaxep.errors import CheckpointError
-from jaxep.workdir import open_run
 
 
 @flax.struct.dataclass
@@ -339,68 +337,13 @@ with Checkpoints({str(tmp_path)!r}) as checkpoints:
     assert line.endswith("falling back to 1") and steps_on_disk(tmp_path) == [2, 3]
 
 
-CONFIG = {"seed": 1, "beta": 0.5, "hidden": (512, 512), "conv": "64 M"}
-
-
-def test_open_run_keeps_the_config(tmp_path):
-    workdir = tmp_path / "runs" / "a"
-    open_run(workdir, CONFIG)
-    assert json.loads((workdir / "config.json").read_text()) == {**CONFIG, "hidden": [512, 512]}
-    assert [path.name for path in workdir.iterdir()] == ["config.json"]
-    open_run(str(workdir), CONFIG)
-
-
-def test_open_run_names_every_key_that_differs(tmp_path):
-    open_run(tmp_path, CONFIG)
-    before = (tmp_path / "config.json").read_bytes()
-    changed = {"seed": 1, "beta": 0.25, "hidden": (512,), "kappa": 0.1}
-    with pytest.raises(CheckpointError) as error:
-        open_run(tmp_path, changed)
-    message = str(error.value)
-    for said in (
-        str(tmp_path),
-        "beta = 0.5 there, 0.25 here",
-        "hidden = [512, 512] there, [512] here",
-        "kappa = absent there, 0.1 here",
-        'conv = "64 M" there, absent here',
-    ):
-        assert said in message
-    assert "seed" not in message and "\n" not in message
-    assert (tmp_path / "config.json").read_bytes() == before
-
-
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "3"])
-def test_open_run_refuses_an_unreadable_config(tmp_path, text):
-    (tmp_path / "config.json").write_text(text)
-    with pytest.raises(CheckpointError, match=r"config\.json") as error:
-        open_run(tmp_path, CONFIG)
-    assert "\n" not in str(error.value)
-    assert (tmp_path / "config.json").read_text() == text
-
-
-def test_open_run_refuses_checkpoints_of_nobody(tmp_path):
-    (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(CheckpointError, match=r"no config\.json"):
-        open_run(tmp_path, CONFIG)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
-
-
-def test_open_run_refuses_a_place_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(CheckpointError, match="cannot be used") as error:
-            open_run(workdir, CONFIG)
-        assert str(workdir) in str(error.value) and "\n" not in str(error.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_open_run_finds_a_read_only_directory_before_the_run(tmp_path, monkeypatch):
-    # Not by permissions: the superuser, as in a container, may write everywhere.
-    def refuse(*_):
-        raise PermissionError(13, "Permission denied")
-
-    open_run(tmp_path, CONFIG)
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(CheckpointError, match="Permission denied"):
-        open_run(tmp_path, CONFIG)
-    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+def test_a_disk_without_room_is_found_before_the_save(tmp_path, monkeypatch):
+    save_run(tmp_path)
+    space = os.statvfs(tmp_path)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.restore(make_state(0))
+        full = os.statvfs_result((*space[:4], 1, *space[5:]))
+        monkeypatch.setattr(os, "statvfs", lambda path: full)
+        with pytest.raises(CheckpointError, match="cannot be written: No space left on device"):
+            checkpoints.save(3, make_state(3), {})
+    assert steps_on_disk(tmp_path) == [1, 2]

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from jaxep import parallel
+from jaxep.errors import SettingsError
 
 ROOT = Path(__file__).parent.parent
 
 # Its own process: the number of CPU devices is fixed when JAX starts.
 PROGRAM = """
 import jax, numpy as np
-from jaxep import parallel, tasks, training
+from jaxep import parallel, tasks, training, updates
 from jaxep.settings import from_config, load_config_file
 
 assert jax.local_device_count() == 8
@@ -32,9 +33,9 @@ tasks.data_lib.normalise = lambda *arguments: single(*arguments).astype("float64
 def two_updates():
     jax.clear_caches()
     task = tasks.ep_task(settings, data, 4)
-    state = training.init_state(task, jax.random.key(0))
+    state = updates.init_state(task, jax.random.key(0))
     state = jax.tree.map(lambda a: a.astype("float64") if a.dtype == "float32" else a, state)
-    step = jax.jit(lambda *a: training.train_step(task, *a))
+    step = jax.jit(lambda *a: updates.train_step(task, *a))
     for start in (0, 16):
         images, labels = (part[start : start + 16] for part in data.train)
         state, metrics = step(state, images, labels, jax.random.key(1), 1.0)
@@ -64,8 +65,43 @@ def test_eight_devices_equal_one():
     assert done.stdout.endswith("equal\n"), done.stderr
 
 
+def test_samples_that_do_not_divide_evenly_come_back_in_order():
+    program = """
+import jax, jax.numpy as jnp, numpy as np
+from jaxep import parallel
+mesh = parallel.mesh_for(8)
+assert mesh.size == 8
+batch = jnp.arange(13.0)[:, None] * jnp.ones(3)
+got = parallel.samples_over_devices(lambda w, x: w * x.sum(1), 2.0, batch, mesh=mesh)
+np.testing.assert_array_equal(got, 6 * np.arange(13.0))
+placed = parallel.replicated((batch, jax.random.key(3)), mesh)
+assert all(leaf.sharding.is_fully_replicated and len(leaf.devices()) == 8 for leaf in placed)
+tree = {"a": np.float32([-0.0, np.nan]), "b": np.int32(7)}
+assert parallel.from_first(tree) is tree and parallel.on_host(tree) is tree
+assert parallel.any_process(True) is True and parallel.any_process(False) is False
+print("equal")
+"""
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "equal\n", done.stderr
+
+
 @pytest.mark.parametrize(("batch", "count"), [(1, 1), (20, 5), (50, 5), (64, 8), (7, 7), (11, 1)])
 def test_mesh_takes_the_most_devices_that_divide_the_batch(batch, count, monkeypatch):
-    monkeypatch.setattr(jax, "local_devices", lambda: list(jax.devices()) * 8)
+    monkeypatch.setattr(jax, "local_devices", lambda process_index: list(jax.devices()) * 8)
     monkeypatch.setattr(parallel, "Mesh", lambda devices, axes: np.asarray(devices))
     assert len(parallel.mesh_for(batch)) == count
+
+
+@pytest.mark.parametrize(("batch", "count"), [(12, 6), (16, 8), (8, 8), (10, 2), (2, 2)])
+def test_every_process_has_as_many_devices_in_the_mesh(batch, count, monkeypatch):
+    groups = {0: list(range(5)), 1: list(range(10, 14))}
+    monkeypatch.setattr(jax, "local_devices", lambda process_index: groups[process_index])
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(parallel, "Mesh", lambda devices, axes: np.asarray(devices))
+    mesh = parallel.mesh_for(batch)
+    assert len(mesh) == count and sum(mesh < 10) == sum(mesh >= 10)
+    with pytest.raises(SettingsError, match="a multiple of the number of processes, 2"):
+        parallel.mesh_for(batch + 1)

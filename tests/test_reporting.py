@@ -1,13 +1,11 @@
 """What a run tells: tables that come back bit for bit, survive a crash and a resumption."""
 
 import csv
-import importlib.util
 import io
 import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 import warnings
@@ -17,7 +15,6 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from jaxep import reporting
 from jaxep.errors import CheckpointError
 from jaxep.reporting import (
     LAYER_COLUMNS,
@@ -64,7 +61,7 @@ def test_metrics_have_the_columns_in_order(tmp_path):
         header, *rows = csv.reader(file)
     assert ",".join(header) == (
         "epoch,train_loss,train_acc,test_loss,test_acc,kappa,lr,free_steps,nudge_steps,"
-        "free_residual,nudge_residual,seconds"
+        "free_residual,nudge_residual,seconds,skipped"
     )
     assert [r[0] for r in rows] == ["1", "2"]
     assert rows[0][header.index("free_steps")] == "250"
@@ -206,11 +203,19 @@ def test_tensorboard_events(tmp_path, caplog):
     assert not missing & set(found) and not caplog.records
 
 
-def test_tensorboard_is_told_what_a_resumption_repeats(tmp_path):
-    report(tmp_path, [1, 2])
-    report(tmp_path, [2], start=2)
+def test_tensorboard_is_told_all_again_by_a_resumption(tmp_path):
+    """A kill loses the events of some seconds, and never a row of the tables."""
+    layers = [{"layer": "conv0", "activity": 0.25, "zeros": 0.5}]
+    report(tmp_path, [1, 2], layers=layers)
+    for path in tmp_path.glob("events*"):
+        path.unlink()
+    report(tmp_path, [2], start=2, layers=layers)
     starts = [e.step for e in events(tmp_path) if e.HasField("session_log")]
-    assert sorted(starts) == [1, 2]
+    assert starts == [1]
+    found = scalars(tmp_path)
+    for epoch in (1, 2):
+        assert found["loss/train", epoch] == np.float32(epoch / 3)
+        assert found["activity/conv0", epoch] == 0.25 and found["zeros/conv0", epoch] == 0.5
 
 
 def test_summary(tmp_path):
@@ -254,35 +259,6 @@ def test_summary_of_a_run_without_an_accuracy_is_json(tmp_path, accuracies):
     assert summary["final_test_accuracy"] is None and summary["best_test_accuracy"] is None
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
-def test_commit_is_of_the_repository_of_the_package(tmp_path, monkeypatch):
-    def git(*arguments):
-        identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
-        command = ["git", "-C", str(tmp_path), *identity, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    copy = shutil.copy(reporting.__file__, tmp_path / "reporting_copy.py")
-    spec = importlib.util.spec_from_file_location("reporting_copy", copy)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-    git("init", "-q")
-    (tmp_path / "other.txt").write_text("1")
-    git("add", "other.txt")
-    git("commit", "-q", "-m", "other")
-    # Installed inside some other project's repository: its commit says nothing about the package.
-    assert module.provenance()["git_commit"] is None
-    git("add", "reporting_copy.py")
-    git("commit", "-q", "-m", "package")
-    state = module.provenance()
-    assert (state["git_commit"], state["git_dirty"]) == (git("rev-parse", "HEAD"), False)
-    (tmp_path / "other.txt").write_text("2")
-    monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
-    assert module.provenance()["git_dirty"] is True
-
-
 def test_write_atomically_replaces_text_and_bytes(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, "κ")
@@ -292,4 +268,5 @@ def test_write_atomically_replaces_text_and_bytes(tmp_path):
 
 
 def test_layer_columns():
-    assert LAYER_COLUMNS == ("epoch", "layer", "activity", "gradient", "displacement")
+    columns = "epoch layer activity gradient displacement zeros ones"
+    assert " ".join(LAYER_COLUMNS) == columns

@@ -72,15 +72,14 @@ def test_a_run_leaves_what_it_promises(finished):
 
 
 def test_a_run_cut_off_and_resumed_equals_one_that_was_not(finished, tmp_path):
+    """A signal between two checkpoints; tests/test_interruption.py has the rest, slow."""
     whole, _ = finished
     program = (
-        "import sys, jaxep.training as t\n"
-        "from jaxep.reporting import Reporter\n"
-        "told = Reporter.epoch\n"
-        "def epoch(self, row, layers):\n"
-        "    told(self, row, layers)\n"
-        "    if row['epoch'] == 2: raise KeyboardInterrupt\n"
-        "Reporter.epoch = epoch\n"
+        "import os, signal\n"
+        "from jaxep.record import Record\n"
+        "def progress(self, done, total):\n"
+        "    if self._reporter._epoch == 2 and done == 1: os.kill(os.getpid(), signal.SIGINT)\n"
+        "Record.progress = progress\n"
         "import train; train.main()\n"
     )
     values = [f"--config.{k}={v}" for k, v in {**TINY, "epochs": 3}.items()]
@@ -88,12 +87,30 @@ def test_a_run_cut_off_and_resumed_equals_one_that_was_not(finished, tmp_path):
     cut = subprocess.run(
         [sys.executable, "-c", program, *flags], cwd=ROOT, capture_output=True, text=True
     )
-    assert cut.returncode == 130 and "goes on from the last checkpoint" in cut.stderr
-    assert len(rows(tmp_path / "cut")) == 2
+    assert cut.returncode == 130, cut.stderr
+    line = cut.stderr.splitlines()[-1]
+    assert line.startswith("error: SIGINT: saved after update 3, in epoch 2; to go on: ")
+    assert len(rows(tmp_path / "cut")) == 1
     resumed = train(tmp_path / "cut", epochs=3)
     assert resumed.returncode == 0, resumed.stderr
-    assert len(resumed.stdout.strip().splitlines()) == 1
+    assert len(resumed.stdout.strip().splitlines()) == 2
     assert rows(tmp_path / "cut") == rows(whole)
+
+
+def test_divergence_stops_with_status_3_and_is_skipped_where_the_config_says_so(tmp_path):
+    """Weights of 1e37 overflow in the first update: no update is ever taken."""
+    wild = {"gain": 1e37, "conv_activation": "relu", "epochs": 1}
+    result = train(tmp_path / "run", **wild)
+    assert result.returncode == 3, result.stderr
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: update 1 (epoch 1) is not finite: the gradients of conv1, ")
+    assert "lower gain" in line and "no checkpoint is kept" in line
+    assert rows(tmp_path / "run") == []
+    # How divergence is answered is no other configuration: the same work directory goes on.
+    result = train(tmp_path / "run", **wild, on_divergence="skip")
+    assert result.returncode == 0 and "2 of 2 updates were not finite" in result.stderr
+    (row,) = rows(tmp_path / "run")
+    assert row["skipped"] == "2" and row["train_loss"] == "nan"
 
 
 def test_the_same_command_on_a_finished_run_does_nothing(finished):
