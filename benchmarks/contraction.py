@@ -1,7 +1,7 @@
 """Theorem 3.1 along training, in float64. python -m benchmarks.contraction [--scale small|paper]
 
-K₁ + |β| K₂ + |βκ| K₃ of a net after each epoch, beside the decay of the residual that is measured in
-the nudged phases; then the same for its weights times a factor, from a contraction to far from one.
+K₁ + |β| K₂ + |βκ| K₃ of a net along its epochs, beside the decay of the residual that is measured
+in the nudged phases; then the same for its weights times a factor, from a contraction to far off.
 
 What can be proven. Where the maxima of the pools stay the same, ∂Φ/∂ξ is linear in the states with
 the matrix H = ∂²Φ/∂ξ²; σ = clip(·, 0, 1) never lengthens a difference. So K₁ = ||H|| bounds every

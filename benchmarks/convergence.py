@@ -31,7 +31,7 @@ ORDERS = {"synchronous": 1, "alternating": 2}
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """The runs by signal, whether their weights are trained, and how many images in which batches."""
+    """Runs by signal, whether their weights are trained, how many images in which batches."""
 
     net: dict[str, runs.Run]
     trained: bool

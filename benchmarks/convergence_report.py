@@ -13,7 +13,7 @@ SETTLED = 0.01
 
 
 def settled_after(phase: dict[str, Any], advance: int) -> int | None:
-    """Synchronous steps (two per alternating sweep) until the energy stays within 1 % of its end."""
+    """Synchronous steps, two for a sweep, until the energy stays within 1 % of its end."""
     energy = np.asarray(phase["energy"])
     gap = np.abs(energy - energy[-1])
     outside = np.flatnonzero(gap > SETTLED * gap.max())
@@ -27,7 +27,7 @@ def _each(result: dict[str, Any]):
 
 
 def table(result: dict[str, Any]) -> str:
-    """Residual at the end of each phase, and when the energies of the nudged phases have settled."""
+    """Residual at the end of each phase, and when the energies of the nudged ones settle."""
     rows = []
     for signal, order, phases in _each(result):
         advance = phases["steps_per_pass"]
@@ -60,8 +60,9 @@ def says(result: dict[str, Any]) -> str:
         for s in SIGNS
     ]
     return (
-        f"{'; '.join(parts)}. Over {result['images']} images the energy is within 1 % of its change "
-        f"from its end after {100 * min(settled):.0f} to {100 * max(settled):.0f} % of the steps."
+        f"{'; '.join(parts)}. Over {result['images']} images the mean energy stays within 1 % of "
+        f"its change from its end after {100 * min(settled):.0f} to {100 * max(settled):.0f} % of "
+        f"the steps."
     )
 
 
@@ -94,7 +95,8 @@ def draw(result: dict[str, Any], path) -> None:
                 axis.plot(steps, energy, style, color=color, label=order)
                 if order == "synchronous":
                     spread = np.asarray(phases[sign]["deviation"])
-                    axis.fill_between(steps, energy - spread, energy + spread, color=color, alpha=0.15)
+                    low, high = energy - spread, energy + spread
+                    axis.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
                 axis.set_title(f"{signal}-{short}, |β| = {found['beta']}")
                 axis.set_ylabel("½‖ξ‖² − Φ_Aug per image")
             _draw_residuals(row[2], phases["free"], advance, style, order)

@@ -117,8 +117,8 @@ def draw(result: dict[str, Any], path) -> None:
             for signal in SIGNALS:
                 curves = [run["train_loss"] for run in found.get((name, depth, signal), [])]
                 if curves:
-                    style = {"color": show.COLORS[signal], "label": f"{signal}: {show.NAMES[signal]}"}
-                    show.band(axis, curves, **style)
+                    label = f"{signal}: {show.NAMES[signal]}"
+                    show.band(axis, curves, color=show.COLORS[signal], label=label)
             axis.axhline(np.log(10), color=show.NEUTRAL, ls=":", lw=1, label="chance, ln 10")
             seeds = max(len(rows) for key, rows in found.items() if key[0] == name)
             axis.set_title(f"{DATA[name]}, {depth}" + (f" ({seeds} seeds)" if seeds > 1 else ""))

@@ -2,7 +2,7 @@
 
 EP against the exact gradient (implicit, at the converged equilibrium) and against backpropagation
 through time: for each layer, for each number of nudged steps, and over β with the slope of the
-error. Random weights; the targets of KD and KDW are random features: the theorems ask for no others.
+error. Random weights; the targets of KD and KDW are random features: the theorems ask for no more.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import gradients_report, runs, systems
 from benchmarks.show import COLORS
-from jaxep import BPTT, EP, Fixed, Implicit, Tolerance, centered, one_sided, signals
+from jaxep import BPTT, EP, Fixed, Implicit, Tolerance, centered, one_sided
 
 SIGNALS = tuple(COLORS)
 VARIANTS = {"centered": centered, "one_sided": one_sided}

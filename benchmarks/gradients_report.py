@@ -94,7 +94,8 @@ def draw(result: dict[str, Any], path) -> None:
     for signal, found in result["signals"].items():
         color = show.COLORS[signal]
         for name, style in (("centered", "-"), ("one_sided", "--")):
-            over_beta.loglog(found["betas"], found["errors"][name], style, color=color, marker=".", ms=4)
+            errors = found["errors"][name]
+            over_beta.loglog(found["betas"], errors, style, color=color, marker=".", ms=4)
         errors = found["ep_against_exact"]["error"]
         layers = [name for name in errors if not name.startswith("signal")]
         by_layer.semilogy([errors[name] for name in layers], "o-", color=color, ms=4, label=signal)

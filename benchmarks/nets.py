@@ -55,7 +55,7 @@ CIFAR_11 = _cifar(
 
 # The paper's. Fig. 1 trains VGG-5 and VGG-11 on CIFAR-10; its VGG-5 has other widths than its
 # teachers, so that KD cannot compare them: here all three signals train the first four blocks.
-PAPER_7 = {"STD": Run("vgg7_std"), "LE": Run("vgg7_le"), "KD": Run("vgg7_kd"), "KDW": Run("vgg7_kdw")}
+PAPER_7 = {signal: Run(f"vgg7_{signal.lower()}") for signal in ("STD", "LE", "KD", "KDW")}
 _ON_CIFAR10 = {"dataset": "cifar10", "teacher": "configs/teacher_vgg19_cifar10.py"}
 _PAPER_5 = {
     "conv": "64 M 128 M 256 M 512 M",

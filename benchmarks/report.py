@@ -1,7 +1,7 @@
 """All results on one page: python -m benchmarks.report
 
-Reads every JSON in benchmarks/results/ and writes README.md beside them: tables, pictures, what each
-shows and where it differs from the paper. Every number comes from a JSON.
+Reads every JSON in benchmarks/results/ and writes README.md beside them: tables, pictures, what
+each shows and where it differs from the paper. Every number comes from a JSON.
 """
 
 import argparse
@@ -57,10 +57,11 @@ def _step_time_says(result: Result) -> str:
     sentences = []
     for net in (net for net in step_time_report.NETS if net in result):
         step, learn = result[net]["step_ms"], result[net]["training_step_ms"]
-        others = [f"{step[name] / step['jaxep']:.2f} times {name}'s" for name in step if name != "jaxep"]
-        whole = [f"{learn[n] / learn['jaxep']:.1f} times {n}'s" for n in learn if n != "jaxep"]
+        ratios = [f"{step[n] / step['jaxep']:.2f} ({n})" for n in step if n != "jaxep"]
+        whole = [f"{learn[n] / learn['jaxep']:.1f} ({n})" for n in learn if n != "jaxep"]
         sentences.append(
-            f"{net}: one step is {', '.join(others)} speed, a training step {', '.join(whole)}."
+            f"{net}: the others' time over jaxep's is {', '.join(ratios)} for one step and "
+            f"{', '.join(whole)} for a training step."
         )
     return " ".join(sentences)
 
@@ -137,7 +138,7 @@ def section(stem: str, result: Result, pictures: set[str]) -> str:
 
 
 def page(results: dict[str, Result], pictures: set[str]) -> str:
-    """The whole page: known benchmarks in the paper's order, then the others, then what is missing."""
+    """The whole page: known benchmarks in the paper's order, the others, what is missing."""
     order = list(SECTIONS)
     stems = sorted(
         (stem for stem in results if scale_of(stem)[1] != "tiny"),
@@ -146,8 +147,8 @@ def page(results: dict[str, Result], pictures: set[str]) -> str:
     texts = [section(stem, results[stem], pictures) for stem in stems]
     missing = [name for name in SECTIONS if name not in {scale_of(stem)[0] for stem in results}]
     head = (
-        "# Results\n\nWritten by `python -m benchmarks.report` from the JSON files beside this page; "
-        "every number is one of theirs. Small scale unless a title says otherwise."
+        "# Results\n\nWritten by `python -m benchmarks.report` from the JSON files beside this "
+        "page; every number is one of theirs. Small scale unless a title says otherwise."
     )
     if missing:
         texts.append(f"## Not measured yet\n\n{', '.join(missing)}.")

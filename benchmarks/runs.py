@@ -71,8 +71,8 @@ def options(name: str, text: str | None, arguments: Sequence[str] | None) -> Opt
     """Reads the command line of benchmark `name`, and readies JAX as train.py does."""
     parser = argparse.ArgumentParser(f"python -m benchmarks.{name}", description=text)
     parser.add_argument("--scale", choices=SCALES, default="small")
-    parser.add_argument("--results", type=Path, default=provenance.RESULTS, help="for JSON and PNG")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs/benchmarks", help="work directories")
+    parser.add_argument("--results", type=Path, default=provenance.RESULTS, help="folder of JSON")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs/benchmarks", help="of workdirs")
     read = parser.parse_args(arguments)
     train.prepare_jax()
     return Options(name, read.scale, read.results, read.runs.absolute(), time.perf_counter())
@@ -101,7 +101,7 @@ def settings_of(run: Run) -> Settings:
 
 
 def place(run: Run, folder: Path) -> Path:
-    """The work directory of a run: its config's name, a digest of its and its teacher's settings."""
+    """Work directory of a run: its config's name, a digest of its and its teacher's settings."""
     values = {k: v for k, v in to_dict(settings_of(run)).items() if k not in PLACES}
     if values["teacher"]:
         values["teacher"] = teacher_place(run, folder).name

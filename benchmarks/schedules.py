@@ -50,9 +50,7 @@ def specs(scale: str) -> dict[str, runs.Run]:
 
 def decay() -> dict[str, list[float]]:
     """Fig. 6: κ of each epoch with κ_init = 1, κ_min = 0, γ = 0.02 and 250 epochs."""
-    schedules = {
-        kind: kappa_schedule(kind, 1.0, PAPER_EPOCHS, gamma=PAPER_GAMMA) for kind in KINDS
-    }
+    schedules = {kind: kappa_schedule(kind, 1.0, PAPER_EPOCHS, gamma=PAPER_GAMMA) for kind in KINDS}
     epochs = range(PAPER_EPOCHS + 1)
     return {kind: [float(kappa(e)) for e in epochs] for kind, kappa in schedules.items()}
 
@@ -70,9 +68,7 @@ def table(result: dict[str, Any]) -> str:
     """Test accuracy of each schedule, a column for each signal."""
     found = accuracies(result)
     signals = list(dict.fromkeys(signal for signal, _ in found))
-    rows = [
-        [kind, *(show.percent(found[signal, kind]) for signal in signals)] for kind in KINDS
-    ]
+    rows = [[kind, *(show.percent(found[signal, kind]) for signal in signals)] for kind in KINDS]
     return show.markdown(["κ schedule", *(f"{s}, test, %" for s in signals)], rows)
 
 
@@ -98,13 +94,14 @@ def differs(result: dict[str, Any]) -> str:
     for signal in dict.fromkeys(signal for signal, _ in accuracies(result)):
         found = accuracies(result)
         last = ranking(result, signal)[-1][0]
-        noise = max((np.std(found[signal, k], ddof=1) for k in KINDS if len(found[signal, k]) > 1),
-                    default=0.0)
+        several = [found[signal, kind] for kind in KINDS if len(found[signal, kind]) > 1]
+        noise = max((np.std(values, ddof=1) for values in several), default=0.0)
         spread = ranking(result, signal)[0][1] - ranking(result, signal)[-1][1]
-        agrees = "is the last here too" if last == "exponential" else f"is not the last here ({last} is)"
+        agrees = "is the last here too" if last == "exponential" else f"is not the last ({last} is)"
         sentences.append(
             f"{signal}: the exponential schedule, which the paper finds too quick, {agrees}; the "
-            f"schedules lie within {100 * spread:.1f} points, seeds scatter by up to {100 * noise:.1f}."
+            f"schedules lie within {100 * spread:.1f} points, the deviation over seeds is up to "
+            f"{100 * noise:.1f}."
         )
     return " ".join(sentences)
 

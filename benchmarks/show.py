@@ -1,4 +1,4 @@
-"""How results look: Markdown tables, and figures in which a signal has the same color everywhere."""
+"""How results look: Markdown tables, and figures in which a signal keeps its color."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jaxep.reporting import write_atomically
 
@@ -58,7 +59,7 @@ def band(axis: Axes, curves: Sequence[Sequence[float]], **style: Any) -> None:
 def whole_epochs(axis: Axes) -> None:
     """Names the x axis and puts ticks at whole numbers only."""
     axis.set_xlabel("epoch")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def legend_below(figure: Figure, axis: Axes, columns: int) -> None:

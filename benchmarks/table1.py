@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from benchmarks import tables
+from benchmarks import runs, tables
 
 SIGNALS = ("STD", "LE", "KD")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, draws and prints."""
-    tables.run("table1", __doc__, SIGNALS, arguments)
+    tables.run(runs.options("table1", __doc__, arguments), SIGNALS)
 
 
 if __name__ == "__main__":

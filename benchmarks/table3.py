@@ -5,14 +5,14 @@ Its column of memory is the business of benchmarks.memory.
 
 from collections.abc import Sequence
 
-from benchmarks import tables
+from benchmarks import runs, tables
 
 SIGNALS = ("KD", "KDW")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, draws and prints."""
-    tables.run("table3", __doc__, SIGNALS, arguments)
+    tables.run(runs.options("table3", __doc__, arguments), SIGNALS)
 
 
 if __name__ == "__main__":

@@ -128,9 +128,8 @@ def draw(result: dict[str, Any], path) -> None:
     show.save(figure, path)
 
 
-def run(name: str, text: str | None, signals: Sequence[str], arguments: Sequence[str] | None) -> None:
-    """The command `name`: trains, draws and prints."""
-    options = runs.options(name, text, arguments)
+def run(options: runs.Options, signals: Sequence[str]) -> None:
+    """Trains, draws and prints."""
     result = runs.keep(options, {"runs": runs.train_all(options, specs(options.scale, signals))})
     draw(result, options.picture)
     print(table(result))

@@ -72,7 +72,7 @@ def three_epochs(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def at_the_start(run: runs.Run, images: int) -> dict[str, list[float]]:
+def at_the_start(run: runs.Run, images: int) -> dict[str, list[float | None]]:
     """The quantities by layer with the initial weights, by the estimator of the run's settings."""
     mine = systems.system(run)
     value_and_grad = jax.jit(build_estimator(mine.settings).value_and_grad(mine.model))
@@ -92,9 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name: three_epochs(runs.layers_of(run, options.folder)) for name, run in named.items()
     }
     images = SCALES[options.scale].images
-    result["start"] = {
-        name: at_the_start(named[name], images) for name in ("STD, brief", "STD, brief, long phases")
-    }
+    compared = ("STD, brief", "STD, brief, long phases")
+    result["start"] = {name: at_the_start(named[name], images) for name in compared}
     result["phases"] = {
         name: {key: getattr(runs.settings_of(run), key) for key in LONG}
         for name, run in named.items()

@@ -60,9 +60,9 @@ def says(result: dict[str, Any]) -> str:
         f"{dips['STD']:.1e} of the smaller end without signals, {dips['LE']:.1e} with LE and "
         f"{dips['KD']:.1e} with KD ({accuracies['STD']:.1f}, {accuracies['LE']:.1f} and "
         f"{accuracies['KD']:.1f} % test accuracy). With T_free / T_nudge = {phases['t_free']} / "
-        f"{phases['t_nudge']} the net without signals reaches {accuracies[LONG]:.1f} % in the same "
-        f"{result['runs'][LONG]['epochs']} epochs in which it reaches {accuracies[SHORT]:.1f} % with "
-        f"the config's phases and LE reaches {accuracies['LE, brief']:.1f} %."
+        f"{phases['t_nudge']} the net without signals reaches {accuracies[LONG]:.1f} % in "
+        f"{result['runs'][LONG]['epochs']} epochs on fewer images, in which it reaches "
+        f"{accuracies[SHORT]:.1f} % with the usual phases and LE {accuracies['LE, brief']:.1f} %."
     )
 
 
@@ -76,16 +76,15 @@ def differs(result: dict[str, Any]) -> str:
                 means.append(np.mean([v for v in quantities["activity"] if v is not None]))
         activity[name] = means
     falls = activity["STD"][-1] < 0.5 * activity["STD"][0]
-    verb = "decays over the epochs, as in the paper" if falls else (
-        "does not decay towards 0 over the epochs, unlike in the paper"
-    )
+    verb = "does not decay towards 0 over the epochs, unlike in the paper"
+    if falls:
+        verb = "decays over the epochs, as in the paper"
     start = dip(result["start"][SHORT]["gradient"])
     longer = dip(result["start"][LONG]["gradient"])
     return (
         f"Mean activity without signals {verb} ({activity['STD'][0]:.3f} to "
-        f"{activity['STD'][-1]:.3f}); what vanishes from the start is the gradient between the ends "
-        f"(smallest over smaller end {start:.1e} with the initial weights, {longer:.1e} with long "
-        f"phases)."
+        f"{activity['STD'][-1]:.3f}). With the initial weights the smallest gradient between the "
+        f"ends is {start:.1e} of the smaller end, {longer:.1e} with long phases."
     )
 
 
