@@ -14,7 +14,8 @@ def _digits(conv: str, local: tuple[int, ...], pooled: tuple[int, ...], epochs: 
     """A digits net of the given convolutions with a hidden layer of 64 and a readout."""
     weighted = sum(token != "M" for token in conv.split()) + 2
     rates = (0.005,) * (weighted - 1) + (0.03,)
-    base = Run("digits_deep_le", {"conv": conv, "learning_rates": rates, "epochs": epochs})
+    changes = {"conv": conv, "learning_rates": rates, "batch_size": 26, "epochs": epochs}
+    base = Run("digits_deep_le", changes)
     teacher = {"teacher": "configs/teacher_digits_deep.py", "signal_layers": pooled}
     return {
         "STD": base.but(**SILENT),
