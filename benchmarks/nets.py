@@ -21,7 +21,7 @@ def _digits(conv: str, local: tuple[int, ...], pooled: tuple[int, ...], epochs: 
         "STD": base.but(**SILENT),
         "LE": base.but(signal_layers=local),
         "KD": base.but(signal="kd", kappa=10.0, **teacher),
-        "KDW": base.but(signal="kdw", kappa=3.0, **teacher),
+        "KDW": base.but(signal="kdw", kappa=10.0, **teacher),
     }
 
 
