@@ -10,16 +10,16 @@ from jaxep.reporting import write_atomically
 RESULTS = Path(__file__).parent / "results"
 
 
-def save(name: str, result: dict[str, Any]) -> Path:
-    """Writes results/NAME.json with device, versions and commit, and returns its path."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def save(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Writes NAME.json in `folder` with device, versions and commit, and returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     text = json.dumps({**result, **provenance()}, indent=1) + "\n"
     write_atomically(path, text)
     return path
 
 
-def load(name: str) -> dict[str, Any]:
-    """What results/NAME.json holds; {} where there is none."""
-    path = RESULTS / f"{name}.json"
+def load(name: str, folder: Path = RESULTS) -> dict[str, Any]:
+    """What NAME.json in `folder` holds; {} where there is none."""
+    path = folder / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else {}

@@ -1,0 +1,256 @@
+"""Theorem 3.1 along training, in float64. python -m benchmarks.contraction [--scale small|paper]
+
+K₁ + |β| K₂ + |βκ| K₃ of a net along its epochs, beside the decay of the residual that is measured
+in the nudged phases; then the same for its weights times a factor, from a contraction to far off.
+
+What can be proven. Where the maxima of the pools stay the same, ∂Φ/∂ξ is linear in the states with
+the matrix H = ∂²Φ/∂ξ²; σ = clip(·, 0, 1) never lengthens a difference. So K₁ = ||H|| bounds every
+step over which no maximum changes, and a net without pools everywhere. Where one changes, ∂Φ/∂ξ
+jumps: with max pools assumption (1) of the theorem holds between changes only.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import contraction_report, runs, systems
+from jaxep.diagnostics import lipschitz, transition
+from jaxep.primitive import Energy, Tree, free_value, nudged_value, sweep
+from jaxep.solvers import Tolerance, relative_residual, tree_norm
+
+ORDERS = ("synchronous", "alternating")
+# A step counts as linear where ∂Φ/∂ξ moves by HΔ to this share of Δ.
+ROUNDING = 1e-9
+POWER_STEPS = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Nets by name, images, nudged steps whose decay is measured, and factors on the weights."""
+
+    nets: dict[str, runs.Run]
+    images: int
+    steps: int
+    factors: tuple[float, ...]
+    free_steps: int = 400
+
+
+def _net(conv: str, local: tuple[int, ...], epochs: int) -> runs.Run:
+    """A narrow digits net with local errors that keeps every epoch's weights."""
+    weighted = sum(token != "M" for token in conv.split()) + 2
+    rates = (0.01,) * (weighted - 1) + (0.03,)
+    changes = {"conv": conv, "hidden": (16,), "signal_layers": local, "learning_rates": rates}
+    kept = {"epochs": epochs, "keep_checkpoints": epochs + 1}
+    return runs.Run("digits_le", {**changes, **kept})
+
+
+_FACTORS = tuple(float(f) for f in np.geomspace(0.05, 2.0, 12))
+_POOLED = _net("8 M 16 M", (0, 1), 12)
+SCALES = {
+    "tiny": Scale({"with pools": runs.shrink(_POOLED).but(epochs=2)}, 2, 10, (0.1, 1.0), 40),
+    "small": Scale(
+        {"without pools": _net("8v 16v 16v", (0, 2), 12), "with pools": _POOLED}, 10, 60, _FACTORS
+    ),
+    "paper": Scale(
+        {"VGG-7": runs.Run("vgg7_le", {"keep_checkpoints": 251})}, 10, 100, _FACTORS, 1000
+    ),
+}
+
+
+def loss_constants(params: Tree) -> tuple[float, float]:
+    """Proven K₂ of ∂L_EP/∂ξ and K₃ of ∂(Σ L_Aug)/∂ξ, for cross entropy and local errors.
+
+    The Hessian of a cross entropy in its logits is diag(p) - ppᵀ, of norm at most 1/2; the logits
+    are a linear map of the states, and the layers of Υ do not meet.
+    """
+    readout = np.linalg.norm(params["readout"]["kernel"], 2)
+    signals = [np.linalg.norm(tree["kernel"], 2) for tree in params["signals"].values()]
+    return float(readout**2 / 2), float(max(signals) ** 2 / 2)
+
+
+def local_constants(mine: systems.System, params: Tree, batch: Any, states: Tree, key) -> dict:
+    """K₁, K₂, K₃ at one point by power iteration, and the spectral radius of the transition."""
+    x, targets = batch
+    silent = targets._replace(kappa=jnp.zeros(()))
+    loss = mine.model.loss
+    drive = jax.grad(free_value(mine.model, params, x))
+    slopes = jax.tree.map(lambda a: ((a > 0) & (a < 1)) * 1.0, drive(states))
+
+    def masked(u: Tree) -> Tree:
+        inner = jax.tree.map(jnp.multiply, slopes, u)
+        return jax.tree.map(jnp.multiply, slopes, jax.jvp(drive, (states,), (inner,))[1])
+
+    def grad_of(value):
+        return jax.grad(lambda s: jnp.sum(value(s)))
+
+    def augmented(s: Tree):
+        unit = targets._replace(kappa=jnp.ones(()))
+        return loss(params, s, unit) - loss(params, s, silent)
+
+    functions = {
+        "K1": drive,
+        "K1_clipped": transition(mine.model, params, x),
+        "radius": masked,
+        "K2": grad_of(lambda s: loss(params, s, silent)),
+        "K3": grad_of(augmented),
+    }
+    return {name: lipschitz(f, states, key, POWER_STEPS) for name, f in functions.items()}
+
+
+def decay(model: Energy, params: Tree, batch: Any, beta: float, free: Tree, steps: int) -> dict:
+    """Residuals of the nudged phase of factor `beta` from `free`, each order, and what bounds them.
+
+    Returns:
+        synchronous, alternating: ||ξ_{t+1} - ξ_t|| of each step, [steps];
+        linear: whether ∂Φ/∂ξ is linear between the two states of a synchronous step, [steps];
+        K1: ||H|| at the state before each synchronous step, [steps].
+    """
+    x, targets = batch
+    value = nudged_value(model, params, x, targets, jnp.asarray([beta]))
+    start = jax.tree.map(lambda leaf: leaf[None], free)
+    drive = jax.grad(free_value(model, params, x))
+
+    def settle(order: str) -> tuple[jax.Array, Tree]:
+        """||ξ_{t+1} - ξ_t|| of each step, and the states before each step and after the last."""
+        step = sweep(model, value, order)
+
+        def body(states, _):
+            new = step(states)
+            return new, (tree_norm(jax.tree.map(jnp.subtract, new, states)), states)
+
+        last, (norms, path) = jax.lax.scan(body, start, length=steps)
+        whole = jax.tree.map(lambda p, end: jnp.concatenate([p, end[None]])[:, 0], path, last)
+        return norms, whole
+
+    def of_step(pair):
+        old, new = pair
+        change = jax.tree.map(jnp.subtract, new, old)
+        before, product = jax.jvp(drive, (old,), (change,))
+        moved = jax.tree.map(jnp.subtract, drive(new), before)
+        gap = tree_norm(jax.tree.map(jnp.subtract, moved, product))
+        linear = gap <= ROUNDING * tree_norm(change)
+        return linear, lipschitz(drive, old, jax.random.key(0), POWER_STEPS)
+
+    synchronous, path = settle("synchronous")
+    pairs = tuple(jax.tree.map(lambda p, s=s: p[s], path) for s in (np.s_[:-1], np.s_[1:]))
+    linear, k1 = jax.lax.map(of_step, pairs)
+    alternating, _ = settle("alternating")
+    return {"synchronous": synchronous, "alternating": alternating, "linear": linear, "K1": k1}
+
+
+def judge(found: dict, constants: tuple[float, float], beta: float, kappa: float) -> dict[str, Any]:
+    """Measured ratios of successive residuals beside their proven bounds.
+
+    Raises:
+        AssertionError: a ratio is over a bound that is proven for it.
+    """
+    k2, k3 = constants
+    norms = np.asarray(found["synchronous"])
+    # Differences of states near rounding tell nothing of the map.
+    known = norms[:-1] > 1e-9 * norms[0]
+    ratios = np.where(known, norms[1:] / np.maximum(norms[:-1], 1e-300), np.nan)
+    bounds = np.asarray(found["K1"])[:-1] + abs(beta) * k2 + abs(beta * kappa) * k3
+    linear = np.asarray(found["linear"])[:-1] & known
+    # Power iteration comes to ||H|| from below, here to a few parts in 10^4.
+    beaten = linear & (ratios > bounds * (1 + 1e-3))
+    assert not beaten.any(), f"measured decay {ratios[beaten]} over its bound {bounds[beaten]}"
+    alternating = np.asarray(found["alternating"])
+    return {
+        "ratio": _mean_decay(norms),
+        "ratio_alternating": _mean_decay(alternating),
+        "largest_ratio_linear": float(np.max(ratios[linear], initial=0.0)),
+        "largest_ratio_to_bound": float(np.max((ratios / bounds)[linear], initial=0.0)),
+        "steps_linear": int(linear.sum()),
+        "steps_with_a_jump": int((~np.asarray(found["linear"])[:-1] & known).sum()),
+        "largest_ratio_at_a_jump": float(
+            np.max(ratios[known & ~np.asarray(found["linear"])[:-1]], initial=0.0)
+        ),
+    }
+
+
+def _mean_decay(norms: np.ndarray) -> float:
+    """Geometric mean of the ratios of the second half of the steps that are over rounding."""
+    above = norms[norms > 1e-9 * norms[0]]
+    tail = above[len(above) // 2 :]
+    return float((tail[-1] / tail[0]) ** (1 / max(len(tail) - 1, 1)))
+
+
+def instruments(mine: systems.System, scale: Scale) -> Callable[[Tree], dict[str, Any]]:
+    """A function of weights that measures all of Theorem 3.1; compiled once."""
+    settings = mine.settings
+    x, targets = systems.as_float64(mine.batch(scale.images))
+    solver = Tolerance(scale.free_steps * 10, "alternating", 1.5, 1e-12)
+
+    @jax.jit
+    def compiled(params):
+        start = systems.as_float64(mine.model.init_states(jax.random.key(0), x))
+        free = solver.run(mine.model, free_value(mine.model, params, x), start)
+        local = local_constants(mine, params, (x, targets), free.states, jax.random.key(1))
+        phases = [
+            decay(mine.model, params, (x, targets), beta, free.states, scale.steps)
+            for beta in (settings.beta, -settings.beta)
+        ]
+        after = {order: _after(mine, params, x, start, order, scale) for order in ORDERS}
+        return free.residual, local, phases, after
+
+    def measure(params: Tree) -> dict[str, Any]:
+        params = systems.as_float64(params)
+        residual, local, phases, after = jax.device_get(compiled(params))
+        k2, k3 = loss_constants(params)
+        bound = float(local["K1"]) + settings.beta * k2 + settings.beta * settings.kappa * k3
+        judged = [judge(phase, (k2, k3), settings.beta, settings.kappa) for phase in phases]
+        return {
+            "K1": float(local["K1"]),
+            "K2": k2,
+            "K3": k3,
+            "bound": bound,
+            "holds": bound < 1,
+            "local": {name: float(value) for name, value in local.items()},
+            "free_residual": float(residual),
+            "residual_after": {order: float(value) for order, value in after.items()},
+            "phases": dict(zip(("positive", "negative"), judged, strict=True)),
+        }
+
+    return measure
+
+
+def _after(mine, params: Tree, x, start: Tree, order: str, scale: Scale) -> jax.Array:
+    """Relative residual of the free phase after exactly `scale.free_steps` sweeps of an order."""
+    step = sweep(mine.model, free_value(mine.model, params, x), order)
+    states = jax.lax.fori_loop(0, scale.free_steps, lambda _, s: step(s), start)
+    return relative_residual(step(states), states)
+
+
+def scaled(params: Tree, factor: float) -> Tree:
+    """Weights and biases of the couplings times `factor`; readouts as they are."""
+    return {**params, "layers": jax.tree.map(lambda leaf: factor * leaf, params["layers"])}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains, measures, draws and prints."""
+    options = runs.options("contraction", __doc__, arguments)
+    scale = SCALES[options.scale]
+    rows = runs.train_all(options, scale.nets)
+    jax.config.update("jax_enable_x64", True)
+    result: dict[str, Any] = {"runs": rows, "nets": {}}
+    for name, run in scale.nets.items():
+        mine = systems.system(run)
+        epochs = sorted({0, 1, *np.linspace(0, mine.settings.epochs, 7).astype(int).tolist()})
+        params = systems.weights(run, options.folder, epochs)
+        measure = instruments(mine, scale)
+        along = [{"epoch": e, **measure(params[e])} for e in epochs]
+        last = params[epochs[-1]]
+        over = [{"factor": f, **measure(scaled(last, f))} for f in scale.factors]
+        keys = {"beta": mine.settings.beta, "kappa": mine.settings.kappa}
+        result["nets"][name] = {**keys, "along_training": along, "over_factor": over}
+        written = runs.keep(options, result)
+    contraction_report.draw(written, options.picture)
+    print(contraction_report.table(written))
+
+
+if __name__ == "__main__":
+    main()
