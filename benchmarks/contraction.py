@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks import contraction_report, runs, systems
 from jaxep.diagnostics import lipschitz, transition
-from jaxep.primitive import Energy, Tree, free_value, nudged_value, sweep
+from jaxep.primitive import Energy, Tree, free_value, nudged_value, Sweep
 from jaxep.solvers import Tolerance, relative_residual, tree_norm
 
 ORDERS = ("synchronous", "alternating")
@@ -116,7 +116,7 @@ def decay(model: Energy, params: Tree, batch: Any, beta: float, free: Tree, step
 
     def settle(order: str) -> tuple[jax.Array, Tree]:
         """||ξ_{t+1} - ξ_t|| of each step, and the states before each step and after the last."""
-        step = sweep(model, value, order)
+        step = Sweep(model, value, order)
 
         def body(states, _):
             new = step(states)
@@ -220,7 +220,7 @@ def instruments(mine: systems.System, scale: Scale) -> Callable[[Tree], dict[str
 
 def _after(mine, params: Tree, x, start: Tree, order: str, scale: Scale) -> jax.Array:
     """Relative residual of the free phase after exactly `scale.free_steps` sweeps of an order."""
-    step = sweep(mine.model, free_value(mine.model, params, x), order)
+    step = Sweep(mine.model, free_value(mine.model, params, x), order)
     states = jax.lax.fori_loop(0, scale.free_steps, lambda _, s: step(s), start)
     return relative_residual(step(states), states)
 

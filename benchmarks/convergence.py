@@ -18,7 +18,7 @@ from benchmarks import convergence_report, nets, runs, systems
 from jaxep import data as data_lib
 from jaxep import teachers, training
 from jaxep.diagnostics import energy_per_sample
-from jaxep.primitive import Energy, Tree, free_value, nudged_value, sweep
+from jaxep.primitive import Energy, Tree, free_value, nudged_value, Sweep
 from jaxep.settings import from_config, load_config_file
 from jaxep.solvers import relative_residual
 from jaxep.teaching import build_teacher, load_teacher
@@ -81,7 +81,7 @@ def settle(model: Energy, params: Tree, batch: Any, order: str, counts: tuple, b
 
     start = jax.tree.map(lambda s: s[None], model.init_states(jax.random.key(0), x))
     ends, free = follow(
-        jax.vmap(sweep(model, free_value(model, *prepared), order)),
+        jax.vmap(Sweep(model, free_value(model, *prepared), order)),
         lambda s: jax.vmap(energy_of)(s, jnp.zeros(1)),
         start,
         counts[0],
@@ -89,7 +89,7 @@ def settle(model: Energy, params: Tree, batch: Any, order: str, counts: tuple, b
     betas = jnp.asarray([beta, -beta])
     both = jax.tree.map(lambda s: jnp.concatenate([s, s]), ends)
     _, nudged = follow(
-        sweep(model, nudged_value(model, *prepared, targets, betas), order),
+        Sweep(model, nudged_value(model, *prepared, targets, betas), order),
         lambda s: jax.vmap(energy_of)(s, betas),
         both,
         counts[1],
