@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks import contraction_report, runs, systems
 from jaxep.diagnostics import lipschitz, transition
-from jaxep.primitive import Energy, Tree, free_value, nudged_value, Sweep
+from jaxep.primitive import Energy, Sweep, Tree, free_value, nudged_value
 from jaxep.solvers import Tolerance, relative_residual, tree_norm
 
 ORDERS = ("synchronous", "alternating")

@@ -18,7 +18,7 @@ from benchmarks import convergence_report, nets, runs, systems
 from jaxep import data as data_lib
 from jaxep import teachers, training
 from jaxep.diagnostics import energy_per_sample
-from jaxep.primitive import Energy, Tree, free_value, nudged_value, Sweep
+from jaxep.primitive import Energy, Sweep, Tree, free_value, nudged_value
 from jaxep.settings import from_config, load_config_file
 from jaxep.solvers import relative_residual
 from jaxep.teaching import build_teacher, load_teacher

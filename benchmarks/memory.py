@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 import train
 from benchmarks.provenance import RESULTS, save
 from jaxep import data as data_lib
-from jaxep import teachers, teaching, training
+from jaxep import teachers, teaching, updates
 from jaxep.settings import Settings, from_config, load_config_file
 from jaxep.tasks import ep_task
 
@@ -62,7 +62,7 @@ def step_of(settings: Settings, data: data_lib.Dataset):
     def init(key):
         task = ep_task(settings, data, 1)
         variables = teachers.init(model, key, data.image_shape) if model else ()
-        return training.init_state(task, key), variables
+        return updates.init_state(task, key), variables
 
     def step(state, variables, images, labels, key, kappa):
         def features(images):
@@ -74,7 +74,7 @@ def step_of(settings: Settings, data: data_lib.Dataset):
             return tuple(blocks[teachers.block_of_layer(settings.conv, i)] for i in layers)
 
         task = ep_task(settings, data, 1, features)
-        return training.train_step(task, state, images, labels, key, kappa)
+        return updates.train_step(task, state, images, labels, key, kappa)
 
     return init, step
 

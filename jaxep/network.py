@@ -108,13 +108,14 @@ class Network:
         """The work of Φ that does not depend on the states, done once per batch.
 
         Returns:
-            (params with operators in the place of kernels, constant drive of layer 0), to be
-            passed to `phi` in the place of (params, x).
+            (params with operators in the place of kernels, constant drive of layer 0), both of
+            the type of `x`, to be passed to `phi` in the place of (params, x).
         """
-        operators = tuple(
+        prepared = [
             coupling.prepare(layer)
             for coupling, layer in zip(self.couplings, params["layers"], strict=True)
-        )
+        ]
+        operators = jax.tree.map(lambda leaf: leaf.astype(x.dtype), tuple(prepared))
         return {**params, "layers": operators}, Drive(self.couplings[0].apply(operators[0], x))
 
     def phi(self, params: Params, x: jax.Array | Drive, states: States) -> jax.Array:
@@ -157,7 +158,7 @@ class Network:
                 drive, places = lower.value, ()
             else:
                 ready = layer if isinstance(layer, Operators) else coupling.prepare(layer)
-                drive, places = coupling.recall(ready, lower, places)
+                drive, places = coupling.recall(ready, lower.astype(ready.bias.dtype), places)
             seen.append(places)
             total = total + jnp.sum(upper * drive, axis=tuple(range(1, upper.ndim)))
         return total, [*seen[1:], ()]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -19,6 +20,8 @@ from jaxep.errors import PeerError, SettingsError, reason
 
 Tree = Any
 AXIS = "data"
+# On a CPU, images that settle at once: VGG-7 at batch 128 then takes half of the memory.
+DEFAULT_SHARE = 32
 # A process whose socket closes is missed at once; these seconds are for a machine that vanishes
 # without a word. One that is only paused for a while must not be taken for dead: with 20 it was.
 HEARTBEAT_SECONDS = 60
@@ -118,6 +121,37 @@ def samples_over_devices(
     batch = jax.tree.map(lambda leaf: leaf[filled], batch) if len(filled) > size else batch
     result = _split(function, mesh, len(rest), PartitionSpec(AXIS))(params, batch, *rest)
     return jax.tree.map(lambda leaf: leaf[:size], result)
+
+
+def mean_over_shares(
+    function: Callable[..., Tree], largest: int, params: Tree, batch: Tree, *rest: Any
+) -> Tree:
+    """function(params, batch, *rest), a mean over the batch, on one share of it after the other.
+
+    The memory that a share needs is needed once. On a CPU it costs no time.
+
+    Args:
+        function: as for `mean_over_devices`.
+        largest: samples of a share at most; 0 for `DEFAULT_SHARE` on a CPU, and no limit elsewhere.
+        params: the same for every share.
+        batch: leaves [batch, ...], cut along the first axis into equal shares.
+        *rest: the same for every share.
+    """
+    size = _size(batch)
+    if largest == 0:
+        largest = DEFAULT_SHARE if jax.default_backend() == "cpu" else size
+    share = max(n for n in range(1, min(size, largest) + 1) if size % n == 0)
+    if share == size:
+        return function(params, batch, *rest)
+    shares = jax.tree.map(lambda leaf: leaf.reshape(-1, share, *leaf.shape[1:]), batch)
+
+    def add(total: Tree, own: Tree) -> tuple[Tree, None]:
+        return jax.tree.map(jnp.add, total, function(params, own, *rest)), None
+
+    shapes = jax.eval_shape(function, params, jax.tree.map(lambda leaf: leaf[0], shares), *rest)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    total, _ = jax.lax.scan(add, zeros, shares)
+    return jax.tree.map(lambda leaf: leaf / (size // share), total)
 
 
 def _size(batch: Tree) -> int:

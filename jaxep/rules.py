@@ -62,6 +62,8 @@ RULES: dict[str, Rule] = {
     "tol_nudge": POSITIVE,
     "order": _choice("synchronous", "alternating"),
     "relaxation": Rule("a number over 0 and under 2", lambda value: TINY <= value < 2),
+    "precision": _choice("float32", "bfloat16"),
+    "micro_batch": _at_least(0),
     "learning_rates": Rule(
         "a tuple of numbers of at least 0", lambda value: all(rate >= 0 for rate in value)
     ),

@@ -59,6 +59,8 @@ class Settings:
     tol_nudge: float
     order: str
     relaxation: float
+    precision: str
+    micro_batch: int
     learning_rates: tuple[float, ...]
     momentum: float
     weight_decay: float
@@ -127,6 +129,9 @@ def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
         if settings.bptt_steps > settings.t_free:
             allowed = f"must be at most t_free = {settings.t_free}"
             raise refuse("bptt_steps", settings.bptt_steps, allowed)
+        if settings.precision != "float32" and settings.estimator != "ep":
+            allowed = f"must be float32 with estimator {settings.estimator}"
+            raise refuse("precision", settings.precision, allowed)
     return settings
 
 

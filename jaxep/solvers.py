@@ -30,8 +30,13 @@ class Solution(NamedTuple):
 
 
 def tree_norm(tree: Tree) -> jax.Array:
-    """Euclidean norm over all leaves."""
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
+    """Euclidean norm over all leaves, in float32 at least."""
+    wide = [leaf.astype(_wide(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in wide))
+
+
+def _wide(*leaves: jax.Array):
+    return jnp.result_type(jnp.float32, *leaves)
 
 
 def relative_residual(new: Tree, old: Tree, relaxation: float = 1.0) -> jax.Array:
@@ -105,8 +110,8 @@ class Tolerance(Solver):
             new, memory, residual = advance(solution.states, memory)
             return Solution(new, solution.steps + 1, residual), memory
 
-        dtype = jnp.result_type(*jax.tree.leaves(states))
-        start = Solution(states, jnp.zeros((), jnp.int32), jnp.asarray(jnp.inf, dtype))
+        infinite = jnp.asarray(jnp.inf, _wide(*jax.tree.leaves(states)))
+        start = Solution(states, jnp.zeros((), jnp.int32), infinite)
         return jax.lax.while_loop(unfinished, body, (start, memory))[0]
 
 

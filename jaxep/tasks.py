@@ -22,6 +22,7 @@ Metrics = dict[str, jax.Array]
 TeacherFeatures = Callable[[jax.Array], tuple[jax.Array, ...]]
 
 ACTIVATIONS = {"hard_sigmoid": hard_sigmoid, "relu": relu}
+PRECISIONS = {"float32": lambda x: x, "bfloat16": lambda x: x.astype(jnp.bfloat16)}
 SOLVERS = {
     "tolerance": solvers.Tolerance,
     "fixed_point": solvers.FixedPointIteration,
@@ -147,8 +148,13 @@ def ep_task(
     value_and_grad = estimator.value_and_grad(model)
     mesh = parallel.mesh_for(settings.batch_size)
 
+    def image(images):
+        # The states take the type of the images: with bfloat16 all phases run in it, while
+        # parameters, losses and gradients stay float32.
+        return PRECISIONS[settings.precision](data_lib.normalise(images, data.mean, data.std))
+
     def batch_of(images, labels, kappa):
-        x = data_lib.normalise(images, data.mean, data.std)
+        x = image(images)
         return x, signals.Targets(labels, jnp.asarray(kappa, jnp.float32), teacher(images))
 
     def learn(params, batch, key, kappa):
@@ -157,10 +163,15 @@ def ep_task(
         loss, correct = score(params, aux.free.states, labels)
         return grads, {**_phases(aux), "loss": loss.mean(), "accuracy": correct.mean()}
 
+    def learn_in_shares(params, batch, key, kappa):
+        largest = settings.micro_batch
+        return parallel.mean_over_shares(learn, largest, params, batch, key, kappa)
+
     def update(params, extra, images, labels, key, kappa):
         augment_key, key = jax.random.split(key)
         batch = augment(settings, augment_key, images), labels
-        grads, metrics = parallel.mean_over_devices(learn, params, batch, key, kappa, mesh=mesh)
+        mean = parallel.mean_over_devices
+        grads, metrics = mean(learn_in_shares, params, batch, key, kappa, mesh=mesh)
         return grads, extra, metrics
 
     def score(params, states, labels):
@@ -169,8 +180,7 @@ def ep_task(
 
     def judge(params, batch, key):
         images, labels = batch
-        x = data_lib.normalise(images, data.mean, data.std)
-        free, _ = estimators.free_phase(model, estimator.free, params, x, key)
+        free, _ = estimators.free_phase(model, estimator.free, params, image(images), key)
         return score(params, free.states, labels)
 
     def evaluate(params, extra, images, labels, key):

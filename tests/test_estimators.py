@@ -165,3 +165,29 @@ def test_every_parameter_has_the_direction_of_exact_and_bptt_gradients(kind):
             mine = flat([value for p, value in jax.tree.leaves_with_path(estimate) if p == path])
             cosine = np.dot(mine, np.ravel(leaf)) / np.linalg.norm(mine) / np.linalg.norm(leaf)
             assert cosine > 0.999, (path, cosine)
+
+
+@pytest.mark.parametrize("order", ["synchronous", "alternating"])
+def test_bfloat16_phases_give_a_float32_gradient_of_the_same_direction(order):
+    with jax.enable_x64(False):
+        network = vgg(
+            "8 M 8 M",
+            (6,),
+            (8, 8, 3),
+            4,
+            conv_activation=hard_sigmoid,
+            dense_activation=hard_sigmoid,
+        )
+        model = energy(network, NoSignal())
+        params = init_params(network, NoSignal(), jax.random.key(0), jnp.float32)
+        x = jax.random.normal(jax.random.key(1), (16, 8, 8, 3), jnp.float32)
+        targets = Targets(jnp.arange(16) % 4)
+        ep = EP(1.0, Tolerance(40, order, tol=1e-3), Tolerance(20, order, tol=1e-3))
+        estimate = jax.jit(ep.value_and_grad(model))
+        _, exact, _ = estimate(params, (x, targets), jax.random.key(2))
+        _, rough, aux = estimate(params, (x.astype(jnp.bfloat16), targets), jax.random.key(2))
+        assert {state.dtype for state in aux.free.states} == {jnp.dtype(jnp.bfloat16)}
+        assert {leaf.dtype for leaf in jax.tree.leaves(rough)} == {jnp.dtype(jnp.float32)}
+        a, b = (jnp.concatenate([v.ravel() for v in jax.tree.leaves(t)]) for t in (exact, rough))
+        cosine = float(a @ b / jnp.linalg.norm(a) / jnp.linalg.norm(b))
+        assert 0.95 < cosine < 1 - 1e-7  # and not silently float32

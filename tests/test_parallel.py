@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from chex import assert_trees_all_close
 
 from jaxep import parallel
 from jaxep.errors import SettingsError
@@ -105,3 +107,33 @@ def test_every_process_has_as_many_devices_in_the_mesh(batch, count, monkeypatch
     assert len(mesh) == count and sum(mesh < 10) == sum(mesh >= 10)
     with pytest.raises(SettingsError, match="a multiple of the number of processes, 2"):
         parallel.mesh_for(batch + 1)
+
+
+@pytest.mark.parametrize(("size", "largest", "count"), [(12, 5, 3), (12, 12, 1), (7, 5, 7)])
+def test_shares_in_turn_give_the_mean_of_the_whole(size, largest, count):
+    samples = jax.random.normal(jax.random.key(0), (size, 3))
+    traced = []
+
+    def mean(params, batch, power):
+        traced.append(batch.shape)
+        return {"mean": jnp.mean((params * batch) ** power, axis=0)}
+
+    whole = {"mean": jnp.mean((2.0 * samples) ** 2, axis=0)}
+    got = parallel.mean_over_shares(mean, largest, 2.0, samples, 2)
+    assert_trees_all_close(got, whole, rtol=1e-6)
+    assert set(traced) == {(size // count, 3)}
+
+
+def test_shares_are_small_by_themselves_only_on_a_cpu(monkeypatch):
+    samples = jnp.zeros((64, 1))
+    seen = []
+
+    def mean(params, batch):
+        seen.append(len(batch))
+        return jnp.mean(batch)
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    parallel.mean_over_shares(mean, 0, None, samples)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    parallel.mean_over_shares(mean, 0, None, samples)
+    assert set(seen[:-1]) == {parallel.DEFAULT_SHARE} and seen[-1] == 64

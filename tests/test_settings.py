@@ -164,6 +164,7 @@ BAD = [
     ({"relaxation": 2.0}, "config.relaxation = 2.0: must be a number over 0 and under 2"),
     ({"solver": "newton"}, "must be one of fixed, tolerance, fixed_point, anderson"),
     ({"estimator": "bptt", "bptt_steps": 99}, "must be at most t_free = "),
+    ({"estimator": "bptt", "precision": "bfloat16"}, "must be float32 with estimator bptt"),
     ({"beta": 1e39}, "config.beta = 1e+39: must be a finite number in float32"),
     ({"beta": 1e-45}, "config.beta = 1e-45: must be a number over 0"),
     ({"t_free": 10**5000}, "config.t_free = a very large int: must be an integer of at least 1"),
