@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import train
 from benchmarks.provenance import RESULTS, save
-from benchmarks.step_time import seconds
+from benchmarks.workload import seconds
 from jaxep.couplings import Conv, LoweringName
 from jaxep.parallel import samples_over_devices
 

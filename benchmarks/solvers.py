@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import train
-from benchmarks import step_time
+from benchmarks import workload
 from benchmarks.provenance import load, save
 from benchmarks.solvers_report import best, draw, table
 from jaxep import data as data_lib
@@ -89,7 +89,7 @@ def digits(epochs: int, config: str, changes: dict[str, Any]) -> Problem:
 
 def vgg7(batch: int) -> Problem:
     """VGG-7 with random weights, as in benchmarks.step_time."""
-    p = step_time.problem("vgg7", batch)
+    p = workload.problem("vgg7", batch)
     return Problem(p.model, p.params, (p.x, signals.Targets(p.labels)))
 
 

@@ -10,7 +10,6 @@ Engines take turns within each round, and medians are compared. Needs torch (pip
 import argparse
 import functools
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,26 +23,20 @@ from benchmarks import peer as peer_code
 from benchmarks import textbook, torch_reference
 from benchmarks.provenance import load, save
 from benchmarks.step_time_report import draw, table
+from benchmarks.workload import MATMUL, NETS, Problem, matmul_seconds, problem, seconds, step_flops
 from jaxep import estimators, signals, solvers
-from jaxep.couplings import Conv, Coupling
-from jaxep.network import Network, vgg
 from jaxep.parallel import mean_over_devices, samples_over_devices
-from jaxep.primitive import Energy, Sweep, free_value, hard_sigmoid
+from jaxep.primitive import Energy, Sweep, free_value
 
-NETS = {
-    "vgg5": ("128 M 256 M 512 M 512v M", ()),
-    "vgg7": ("64 M 128 M 256 M 512 M 512 M", (512,)),
-    "vgg12": ("64 64 M 128 128 M 256 256 M 512 512 M 512 512 M", (512,)),
-}
 T_FREE, T_NUDGE, BETA = 250, 50, 0.25
-# The engine's own way to the same equilibrium. Chosen by hand: `quality` judges it beside T.
+# The engine's own way to the same equilibrium, the default of configs/base.py. `quality` judges it
+# beside T.
 FAST_FREE = solvers.Tolerance(100, "alternating", 1.7, 1e-4)
 FAST_NUDGE = solvers.Tolerance(40, "alternating", 1.7, 2e-5)
 PAPERS_STEPS = "jaxep, paper's steps"
 # Where rounding decides a near tie in a pool the other way, a sample takes another path for good;
 # in few steps few samples meet one.
 CHECKED_STEPS = 8
-MATMUL = 2048
 
 
 class Engine(NamedTuple):
@@ -51,34 +44,6 @@ class Engine(NamedTuple):
 
     steps: Callable[[int], Any]
     learn: Callable[[], Any] | None = None
-
-
-class Problem(NamedTuple):
-    """What every engine gets."""
-
-    network: Network
-    model: Energy
-    params: dict[str, Any]
-    x: jax.Array
-    labels: jax.Array
-
-
-def problem(name: str, batch: int) -> Problem:
-    """Random weights (gain 1), images of independent pixels, random labels."""
-    conv, hidden = NETS[name]
-    network = vgg(
-        conv,
-        hidden,
-        (32, 32, 3),
-        10,
-        conv_activation=hard_sigmoid,
-        dense_activation=hard_sigmoid,
-    )
-    signal = signals.NoSignal()
-    params = signals.init_params(network, signal, jax.random.key(0))
-    x = 0.4 * jax.random.normal(jax.random.key(1), (batch, 32, 32, 3))
-    labels = jax.random.randint(jax.random.key(2), (batch,), 0, 10)
-    return Problem(network, signals.energy(network, signal), params, x, labels)
 
 
 def synchronous(model: Energy, params, batch, steps):
@@ -178,35 +143,6 @@ def _sample_gaps(state: Any, expected: jax.Array) -> np.ndarray:
     return np.abs(np.asarray(state) - np.asarray(expected)).reshape(len(state), -1).max(1)
 
 
-def products(coupling: Coupling) -> int:
-    """Multiplications per sample that count: those with a padding zero do not."""
-    if not isinstance(coupling, Conv):
-        return int(np.prod(coupling.in_shape)) * coupling.out_shape[0]
-    taps = 1
-    for size, out in zip(coupling.in_shape[:2], coupling.conv_shape[:2], strict=True):
-        places = np.arange(out)[:, None] + np.arange(coupling.kernel_size) - coupling.padding
-        taps *= int(np.sum((places >= 0) & (places < size)))
-    return taps * coupling.in_shape[2] * coupling.features
-
-
-def step_flops(network: Network, batch: int) -> float:
-    """Of one synchronous step: each coupling but the input's once forward and once backward."""
-    return sum(4.0 * batch * products(coupling) for coupling in network.couplings[1:])
-
-
-def seconds(call: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
-
-
-def matmul_seconds() -> Callable[[], float]:
-    """One large float32 product, the rate that nothing on this machine exceeds by much."""
-    a = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
-    product = jax.jit(jnp.matmul)
-    return lambda: min(seconds(lambda: jax.block_until_ready(product(a, a))) for _ in range(3))
-
-
 def quality(p: Problem) -> dict[str, dict[str, float]]:
     """Residual of the free phase and cosine to the exact gradient, of both schedules."""
     tight = solvers.Tolerance(3000, "alternating", 1.7, 1e-6)
@@ -251,9 +187,7 @@ def measure(net: str, batch: int, rounds: int, module: Any, count: int = 20) -> 
     matmul = matmul_seconds()
     steps: dict[str, list[float]] = {name: [] for name in all_engines if name != PAPERS_STEPS}
     learns: dict[str, list[float]] = {name: [] for name, e in all_engines.items() if e.learn}
-    for engine in all_engines.values():  # compile
-        if engine.learn:
-            engine.learn()
+    first = {name: seconds(engine.learn) for name, engine in all_engines.items() if engine.learn}
     matmuls = []
     for _ in range(rounds):
         matmuls.append(matmul())
@@ -270,6 +204,8 @@ def measure(net: str, batch: int, rounds: int, module: Any, count: int = 20) -> 
         "states": gaps,
         "step_ms": {k: 1e3 * statistics.median(v) for k, v in steps.items()},
         "training_step_ms": {k: 1e3 * statistics.median(v) for k, v in learns.items()},
+        # The first call compiles, the others do not.
+        "compile_s": first["jaxep"] - statistics.median(learns["jaxep"]),
         "step_gflop": flops / 1e9,
         "matmul_gflops": rate / 1e9,
         "share_of_limit": flops / rate / statistics.median(steps["jaxep"]),
@@ -286,6 +222,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     train.prepare_jax()
+    jax.config.update("jax_enable_compilation_cache", False)
     module = peer_code.load(arguments.peer) if arguments.peer else None
     result = load("step_time")
     for name in arguments.nets:

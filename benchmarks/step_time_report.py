@@ -33,6 +33,7 @@ def table(result: dict[str, Any]) -> str:
                 f"\n{net}, {name}: {q['free_steps']} + {q['nudge_steps']} sweeps, residual "
                 f"{q['residual']:.0e}, cosine to the exact gradient {q['cosine']:.4f}"
             )
+        lines.append(f"\n{net}: compiling the training step takes {result[net]['compile_s']:.0f} s")
     return "\n".join(lines)
 
 
