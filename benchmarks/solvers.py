@@ -26,7 +26,7 @@ from benchmarks.solvers_report import best, draw, table
 from jaxep import data as data_lib
 from jaxep import estimators, parallel, signals, solvers, tasks, training, updates
 from jaxep.primitive import Energy
-from jaxep.settings import from_config, load_config_file
+from jaxep.settings import Settings, from_config, load_config_file
 
 BETA = 0.1
 SHALLOW = {
@@ -63,28 +63,41 @@ class Problem(NamedTuple):
     batch: tuple[jax.Array, signals.Targets]
 
 
-def digits(epochs: int, config: str, changes: dict[str, Any]) -> Problem:
-    """A net of digits with local errors after `epochs` of its training, and 40 test images."""
+class Run(NamedTuple):
+    """A run of some epochs and what it ended with."""
+
+    settings: Settings
+    data: data_lib.Dataset
+    task: tasks.Task
+    state: updates.TrainState
+
+
+def trained(epochs: int, config: str, changes: dict[str, Any]) -> Run:
+    """The first epochs of a config with some keys changed."""
     given = load_config_file(f"configs/{config}.py")
     given.update(changes)
     settings = from_config(given)
     data = training.load_data(settings)
-    total = len(data.train.labels) // settings.batch_size * settings.epochs
-    task = tasks.ep_task(settings, data, total)
+    each = len(data.train.labels) // settings.batch_size
+    task = tasks.ep_task(settings, data, each * settings.epochs)
     key = jax.random.key(0)
     state, split = parallel.replicated((updates.init_state(task, key), data.train), task.mesh)
-    each = len(data.train.labels) // settings.batch_size
     for epoch in range(epochs):
         keys, stop = jax.random.fold_in(key, epoch), (epoch + 1) * each
         size, kappa = settings.batch_size, jnp.float32(settings.kappa)
         state = updates.train_chunk(task, size, state, split, stop, keys, kappa, 0)
-    params = jax.device_get(state.params)
+    return Run(settings, data, task, jax.device_get(state))
+
+
+def digits(epochs: int, config: str, changes: dict[str, Any]) -> Problem:
+    """A net of digits with local errors after `epochs` of its training, and 40 test images."""
+    settings, data, _, state = trained(epochs, config, changes)
     network = tasks.build_network(settings, data)
     signal = tasks.build_signal(settings, network, data.num_classes)
     model = signals.energy(network, signal)
     x = data_lib.normalise(data.test.images[:40], data.mean, data.std)
     targets = signals.Targets(data.test.labels[:40], jnp.asarray(settings.kappa))
-    return Problem(model, params, (x, targets))
+    return Problem(model, state.params, (x, targets))
 
 
 def vgg7(batch: int) -> Problem:
