@@ -92,12 +92,19 @@ _TYPE_NAMES = {
 
 def refuse(key: str, value: Any, allowed: str) -> SettingsError:
     """The error of one bad value, in one line."""
+    return SettingsError(f"config.{key} = {_shown(value)}: {_short(allowed)}")
+
+
+def _shown(value: Any) -> str:
     try:
-        shown = " ".join(repr(value).split())
+        return _short(repr(value))
     except ValueError:  # Python writes no integer of more than 4300 digits
-        shown = f"a very large {type(value).__name__}"
-    shown, allowed = (t if len(t) <= 300 else f"{t[:297]}..." for t in (shown, allowed))
-    return SettingsError(f"config.{key} = {shown}: {allowed}")
+        return f"a very large {type(value).__name__}"
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
@@ -111,9 +118,10 @@ def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
     types = {field.name: field.type for field in dataclasses.fields(Settings)}
     for key, value in given.items():
         if key not in types:
-            near = difflib.get_close_matches(str(key), types, 1)
+            name = _short(key) if isinstance(key, str) else _shown(key)
+            near = difflib.get_close_matches(name, types, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise refuse(key, value, f"there is no such key{hint}")
+            raise refuse(name, value, f"there is no such key{hint}")
     values = {}
     for key, kind in types.items():
         if key not in given:

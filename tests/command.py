@@ -15,6 +15,9 @@ from jaxep.training import load_data, make_task
 from jaxep.updates import init_state
 
 ROOT = Path(__file__).parent.parent
+# Seconds after which what does not come is taken to hang. A run here takes 20 of a core of its own;
+# the core of a test may be shared by many.
+PATIENCE = 900
 TINY = {
     "conv": "4 M 4 M",
     "hidden": (8,),
@@ -49,10 +52,10 @@ def start(words, **environment):
     )
 
 
-def finish(process, timeout=300):
+def finish(process):
     """(status, stdout, stderr) of a process that ends by itself."""
     try:
-        out, err = process.communicate(timeout=timeout)
+        out, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     return process.returncode, out, err

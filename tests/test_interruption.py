@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.command import command, ending, finish, rows, run, start
+from tests.command import PATIENCE, command, ending, finish, rows, run, start
 
 LONG = {"epochs": 12, "checkpoint_every": 2}
 
@@ -31,13 +31,13 @@ def whole(tmp_path_factory, cache):
     return ending(folder / "warm", **LONG), time.monotonic() - began
 
 
-def wait_for(condition, process, limit=120):
+def wait_for(condition, process):
     """Returns when the condition holds, or the process has ended."""
-    until = time.monotonic() + limit
+    until = time.monotonic() + PATIENCE
     while not condition() and process.poll() is None:
         if time.monotonic() > until:
             process.kill()  # what a failed test started would go on for ever
-            pytest.fail(f"nothing of what was awaited came in {limit} s")
+            pytest.fail(f"nothing of what was awaited came in {PATIENCE} s")
         time.sleep(0.01)
 
 
@@ -52,8 +52,9 @@ def kill(words, workdir, rng, seconds, cache):
         wait_for(lambda: len(rows(workdir)) >= awaited, process)
         time.sleep(rng.uniform(0, 0.15))
     process.kill()
-    finish(process)
-    return process.returncode == -signal.SIGKILL
+    status, _, err = finish(process)
+    assert status in (0, -signal.SIGKILL), err
+    return status != 0
 
 
 @pytest.mark.slow

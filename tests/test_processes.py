@@ -80,7 +80,7 @@ def test_one_killed_makes_the_other_stop(killed, tmp_path, cache):
     wait_for(lambda: len(rows(tmp_path / "run")) >= 2, processes[0])
     processes[killed].kill()
     began = time.monotonic()
-    status, _, err = finish(processes[1 - killed], timeout=90)
+    status, _, err = finish(processes[1 - killed])
     print(f"stopped after {time.monotonic() - began:.1f} s with status {status}")
     finish(processes[killed])
     # Either this program's own line or that of JAX's runtime, which may be the first to notice.
@@ -90,7 +90,7 @@ def test_one_killed_makes_the_other_stop(killed, tmp_path, cache):
 def test_what_stops_the_first_stops_the_second(tmp_path, cache):
     """A work directory of another config is seen by process 0 alone."""
     assert run(command(tmp_path / "run", epochs=1), **cache)[0] == 0
-    first, second = (finish(p, timeout=90) for p in start_two(tmp_path / "run", cache, beta=0.7))
+    first, second = (finish(p) for p in start_two(tmp_path / "run", cache, beta=0.7))
     assert first[0] == 2 and "another config" in said(first[2])[0]
     assert second[0] not in (0, None)
 

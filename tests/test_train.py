@@ -29,7 +29,7 @@ def train(workdir, *extra, name="digits_le", tiny=True, **changes):
     command += [f"--config.{key}={value}" for key, value in values.items()]
     environment = {**os.environ, "TFDS_DATA_DIR": "", "JAX_PLATFORMS": "cpu"}
     return subprocess.run(
-        [*command, *extra], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+        [*command, *extra], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
     )
 
 
