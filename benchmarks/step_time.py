@@ -29,8 +29,7 @@ from jaxep.parallel import mean_over_devices, samples_over_devices
 from jaxep.primitive import Energy, Sweep, free_value
 
 T_FREE, T_NUDGE, BETA = 250, 50, 0.25
-# The engine's own way to the same equilibrium, the default of configs/base.py. `quality` judges it
-# beside T.
+# The engine's own way to the same equilibrium. Chosen by hand: `quality` judges it beside T.
 FAST_FREE = solvers.Tolerance(100, "alternating", 1.7, 1e-4)
 FAST_NUDGE = solvers.Tolerance(40, "alternating", 1.7, 2e-5)
 PAPERS_STEPS = "jaxep, paper's steps"

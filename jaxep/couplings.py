@@ -169,7 +169,7 @@ class Conv:
         return LOWERINGS[name](self)
 
     def _fast(self) -> str:
-        """What was fastest on each kind of map: benchmarks/results/lowerings.json."""
+        """What was fastest on each kind of map: python -m benchmarks.lowerings."""
         if jax.default_backend() != "cpu":
             return "convolution"
         small = max(*self.in_shape[:2], *self.conv_shape[:2]) <= CPU_DENSE_MAP
