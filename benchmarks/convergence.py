@@ -125,16 +125,15 @@ def measure(run: runs.Run, scale: Scale, options: runs.Options) -> dict[str, Any
     params = mine.initial()
     if scale.trained:
         params = systems.weights(run, options.folder, [settings.epochs])[settings.epochs]
-    features: Any = lambda images: ()  # noqa: E731
-    if settings.signal == "kd":
-        features = teacher_features(run, mine, scale, options)
+    kd = settings.signal == "kd"
+    teacher = {"teacher": teacher_features(run, mine, scale, options)} if kd else {}
     found: dict[str, Any] = {}
     for order, advance in ORDERS.items():
         counts = (settings.t_free // advance, settings.t_nudge // advance)
         go = jax.jit(functools.partial(settle, mine.model, order=order, counts=counts))
         parts = []
         for first in range(0, scale.images, scale.batch):
-            batch = mine.batch(scale.batch, features, first)
+            batch = mine.batch(scale.batch, first=first, **teacher)
             parts.append(jax.device_get(go(params, batch, beta=settings.beta)))
         found[order] = {"steps_per_pass": advance, **_summary(parts)}
     return found

@@ -38,7 +38,11 @@ def _named(data: str, pair: tuple[nets.Net, nets.Net], seeds: Sequence[int]) -> 
 
 def groups(result: dict[str, Any]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
     """Rows by (data, depth, signal), one for each seed."""
-    return {tuple(name.split(", ")): rows for name, rows in runs.by_name(result["runs"]).items()}  # type: ignore[misc]
+    found = {}
+    for name, rows in runs.by_name(result["runs"]).items():
+        data, depth, signal = name.split(", ")
+        found[data, depth, signal] = rows
+    return found
 
 
 def table(result: dict[str, Any]) -> str:

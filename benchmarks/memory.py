@@ -19,7 +19,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import train
+from benchmarks import show
 from benchmarks.provenance import RESULTS, save
+from benchmarks.runs import Run, settings_of
 from jaxep import data as data_lib
 from jaxep import teachers, teaching, updates
 from jaxep.settings import Settings, from_config, load_config_file
@@ -84,9 +86,7 @@ def measure(row: tuple[str, str], batch: int) -> dict[str, Any]:
     os.environ["JAX_NUM_CPU_DEVICES"] = "1"  # all of the batch on one device
     train.prepare_jax()
     config, changes, paper = ROWS[row]
-    given = load_config_file(f"configs/{config}.py")
-    given.update({**changes, "batch_size": batch})
-    settings = from_config(given)
+    settings = settings_of(Run(config, {**changes, "batch_size": batch}))
     data = dataset(settings, batch)
     init, step = step_of(settings, data)
     key = jax.random.key(0)
@@ -113,16 +113,25 @@ def measure(row: tuple[str, str], batch: int) -> dict[str, Any]:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows beside the paper's, as Markdown."""
-    lines = [
-        "| model | method | config | total, MB | temporaries, MB | paper's GPU, MB | ratio |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+    header = [
+        "model",
+        "method",
+        "config",
+        "total, MB",
+        "temporaries, MB",
+        "paper's GPU, MB",
+        "ratio",
     ]
-    lines += [
-        f"| {r['model']} | {r['method']} | {r['config']} | {r['total_mb']:.0f} | "
-        f"{r['temporaries_mb']:.0f} | {r['paper_mb']} | {r['paper_mb'] / r['total_mb']:.1f} |"
-        for r in rows
-    ]
-    return "\n".join(lines)
+    names = ("model", "method", "config")
+    return show.markdown(
+        header,
+        [
+            [*(row[name] for name in names), f"{row['total_mb']:.0f}"]
+            + [f"{row['temporaries_mb']:.0f}", row["paper_mb"]]
+            + [f"{row['paper_mb'] / row['total_mb']:.1f}"]
+            for row in rows
+        ],
+    )
 
 
 def draw(rows: list[dict[str, Any]], batch: int) -> None:

@@ -10,19 +10,26 @@ Net = dict[str, Run]
 SILENT = {"signal": "none", "signal_layers": (), "kappa": 0.0}
 
 
+def _signals(
+    base: Run, local: tuple[int, ...], pooled: tuple[int, ...], teacher: str, kdw: float
+) -> Net:
+    """One net under all signals: Υ of LE, Υ of KD and KDW, their teacher, κ of KDW."""
+    distilled = base.but(teacher=teacher, signal_layers=pooled, kappa=10.0)
+    return {
+        "STD": base.but(**SILENT),
+        "LE": base.but(signal_layers=local),
+        "KD": distilled.but(signal="kd"),
+        "KDW": distilled.but(signal="kdw", kappa=kdw),
+    }
+
+
 def _digits(conv: str, local: tuple[int, ...], pooled: tuple[int, ...], epochs: int) -> Net:
     """A digits net of the given convolutions with a hidden layer of 64 and a readout."""
     weighted = sum(token != "M" for token in conv.split()) + 2
     rates = (0.005,) * (weighted - 1) + (0.03,)
     changes = {"conv": conv, "learning_rates": rates, "batch_size": 26, "epochs": epochs}
     base = Run("digits_deep_le", changes)
-    teacher = {"teacher": "configs/teacher_digits_deep.py", "signal_layers": pooled}
-    return {
-        "STD": base.but(**SILENT),
-        "LE": base.but(signal_layers=local),
-        "KD": base.but(signal="kd", kappa=10.0, **teacher),
-        "KDW": base.but(signal="kdw", kappa=10.0, **teacher),
-    }
+    return _signals(base, local, pooled, "configs/teacher_digits_deep.py", kdw=10.0)
 
 
 def _cifar(
@@ -37,13 +44,7 @@ def _cifar(
     changes = {"conv": conv, "hidden": hidden, "epochs": epochs}
     changes["learning_rates"] = (0.004,) * (weighted - 1) + (0.02,)
     base = Run("cifar10_small_le", changes)
-    teacher = {"teacher": "configs/teacher_cifar10_small.py", "signal_layers": pooled}
-    return {
-        "STD": base.but(**SILENT),
-        "LE": base.but(signal_layers=local),
-        "KD": base.but(signal="kd", kappa=10.0, **teacher),
-        "KDW": base.but(signal="kdw", kappa=1.0, **teacher),
-    }
+    return _signals(base, local, pooled, "configs/teacher_cifar10_small.py", kdw=1.0)
 
 
 DIGITS_5 = _digits("32 M 32 M 64 M", (0, 1, 2), (0, 1, 2), 20)

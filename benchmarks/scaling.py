@@ -25,9 +25,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.provenance import RESULTS, save
+from benchmarks.workload import step_flops
 from jaxep import parallel, signals
 from jaxep.data import CLASSES, Dataset, Split, moments
-from jaxep.network import Network
 from jaxep.settings import IMAGE_SHAPES, from_config, load_config_file
 from jaxep.tasks import build_network, build_signal
 from jaxep.training import load_data, make_task
@@ -104,18 +104,6 @@ def measure(devices: int, batch: int, updates: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def sweep_flops(network: Network, image: tuple[int, int, int]) -> float:
-    """FLOPs of a synchronous sweep for one image: each coupling up, and each but the first down."""
-    shapes = (image, *network.state_shapes)
-    total = 0.0
-    for index, (coupling, below) in enumerate(zip(network.couplings, shapes, strict=False)):
-        kernel = jax.eval_shape(lambda key, c=coupling: c.init(key, 1.0), jax.random.key(0))
-        places = below[0] * below[1] if len(kernel["kernel"].shape) == 4 else 1
-        multiplications = places * float(np.prod(kernel["kernel"].shape))
-        total += 2 * multiplications * (1 if index == 0 else 2)
-    return total
-
-
 def model() -> dict[str, Any]:
     """VGG-7-LE of the paper on many GPUs: seconds of an update, compute and all-reduce apart."""
     settings = from_config(load_config_file("configs/vgg7_le.py"))
@@ -129,7 +117,8 @@ def model() -> dict[str, Any]:
     )
     gradient = sum(4 * leaf.size for leaf in jax.tree.leaves(params))
     sweeps = settings.t_free + 2 * settings.t_nudge
-    flops = sweeps * sweep_flops(network, image)
+    # Without the drive of the first layer, which is computed once per batch.
+    flops = sweeps * step_flops(network, 1)
     rate, link, hop, weak, strong = ASSUMED.values()
     rows = []
     for count in GPUS:

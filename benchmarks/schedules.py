@@ -57,11 +57,11 @@ def decay() -> dict[str, list[float]]:
 
 def accuracies(result: dict[str, Any]) -> dict[tuple[str, str], list[float]]:
     """Test accuracies of all seeds by (signal, schedule)."""
-    found = runs.by_name(result["runs"])
-    return {
-        tuple(name.split(", ")): [row["test_accuracy"] for row in rows]  # type: ignore[misc]
-        for name, rows in found.items()
-    }
+    found = {}
+    for name, rows in runs.by_name(result["runs"]).items():
+        signal, kind = name.split(", ")
+        found[signal, kind] = [row["test_accuracy"] for row in rows]
+    return found
 
 
 def table(result: dict[str, Any]) -> str:

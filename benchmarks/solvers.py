@@ -20,13 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import train
-from benchmarks import workload
+from benchmarks import systems, workload
 from benchmarks.provenance import load, save
+from benchmarks.runs import Run, settings_of
 from benchmarks.solvers_report import best, draw, table
 from jaxep import data as data_lib
 from jaxep import estimators, parallel, signals, solvers, tasks, training, updates
 from jaxep.primitive import Energy
-from jaxep.settings import Settings, from_config, load_config_file
+from jaxep.settings import Settings
 
 BETA = 0.1
 SHALLOW = {
@@ -63,7 +64,7 @@ class Problem(NamedTuple):
     batch: tuple[jax.Array, signals.Targets]
 
 
-class Run(NamedTuple):
+class Trained(NamedTuple):
     """A run of some epochs and what it ended with."""
 
     settings: Settings
@@ -72,11 +73,9 @@ class Run(NamedTuple):
     state: updates.TrainState
 
 
-def trained(epochs: int, config: str, changes: dict[str, Any]) -> Run:
+def trained(epochs: int, config: str, changes: dict[str, Any]) -> Trained:
     """The first epochs of a config with some keys changed."""
-    given = load_config_file(f"configs/{config}.py")
-    given.update(changes)
-    settings = from_config(given)
+    settings = settings_of(Run(config, changes))
     data = training.load_data(settings)
     each = len(data.train.labels) // settings.batch_size
     task = tasks.ep_task(settings, data, each * settings.epochs)
@@ -86,18 +85,14 @@ def trained(epochs: int, config: str, changes: dict[str, Any]) -> Run:
         keys, stop = jax.random.fold_in(key, epoch), (epoch + 1) * each
         size, kappa = settings.batch_size, jnp.float32(settings.kappa)
         state = updates.train_chunk(task, size, state, split, stop, keys, kappa, 0)
-    return Run(settings, data, task, jax.device_get(state))
+    return Trained(settings, data, task, jax.device_get(state))
 
 
 def digits(epochs: int, config: str, changes: dict[str, Any]) -> Problem:
     """A net of digits with local errors after `epochs` of its training, and 40 test images."""
-    settings, data, _, state = trained(epochs, config, changes)
-    network = tasks.build_network(settings, data)
-    signal = tasks.build_signal(settings, network, data.num_classes)
-    model = signals.energy(network, signal)
-    x = data_lib.normalise(data.test.images[:40], data.mean, data.std)
-    targets = signals.Targets(data.test.labels[:40], jnp.asarray(settings.kappa))
-    return Problem(model, state.params, (x, targets))
+    state = trained(epochs, config, changes).state
+    mine = systems.system(Run(config, changes))
+    return Problem(mine.model, state.params, mine.batch(40))
 
 
 def vgg7(batch: int) -> Problem:

@@ -14,6 +14,7 @@ from jaxep.network import Network
 from jaxep.primitive import Energy
 from jaxep.settings import Settings
 from jaxep.tasks import TeacherFeatures, build_network, build_signal, ep_task
+from jaxep.updates import init_state
 
 Tree = Any
 
@@ -74,12 +75,14 @@ def weights(run: runs.Run, folder: Path, epochs: list[int]) -> dict[int, Tree]:
     """
     mine = system(run)
     task = ep_task(mine.settings, mine.data, steps=1)
-    template = jax.eval_shape(lambda key: training.init_state(task, key), jax.random.key(0))
+    with jax.enable_x64(False):  # as train.py saved it
+        template = jax.eval_shape(lambda key: init_state(task, key), jax.random.key(0))
     found = {0: mine.initial()} if 0 in epochs else {}
+    updates = len(mine.data.train.labels) // mine.settings.batch_size
     with Checkpoints(runs.place(run, folder), keep=mine.settings.keep_checkpoints) as checkpoints:
         for epoch in epochs:
             if epoch > 0:
-                found[epoch] = checkpoints.restore(template, epoch)[0].params
+                found[epoch] = checkpoints.restore(template, epoch * updates)[0].params
     return found
 
 

@@ -54,7 +54,7 @@ def get_config() -> ConfigDict:
     config.tol_nudge = 1e-5  # the same for the nudged phases, whose displacement is small
     config.order = "synchronous"  # synchronous (the paper) | alternating: even, then odd layers
     config.relaxation = 1.0  # ω in (0, 2); over 1: over-relaxation
-    config.precision = "float32"  # of states and products | bfloat16 (ep only; see the README)
+    config.precision = "float32"  # of states and products | bfloat16 (ep only; not tried at scale)
     config.micro_batch = 0  # images of a device that settle at once; 0: 16 on a CPU, else all
 
     # Optimizer: SGD, one learning rate for each weighted layer from the image upwards

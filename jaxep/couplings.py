@@ -262,14 +262,9 @@ def first_maxima(x: jax.Array) -> jax.Array:
 
 
 def picked(x: jax.Array, places: jax.Array) -> jax.Array:
-    """The value at `places` of each window: max pooling P of eq. 1, eq. 19 at `first_maxima(x)`.
+    """The value at `places` of each window: at `first_maxima(x)`, the max pool P of eq. 1, eq. 19.
 
     Its derivative is the explicit mask, that of `lax.reduce_window` and 5 to 8 times faster on CPU.
     """
     mask = places[:, :, None, :, None] == np.arange(4, dtype=np.int8).reshape(2, 1, 2, 1)
     return jnp.where(mask, _windows(x), 0).sum(axis=(2, 4))
-
-
-def max_pool(x: jax.Array) -> jax.Array:
-    """Maximum over windows of 2x2 with stride 2: [batch, height // 2, width // 2, channels]."""
-    return picked(x, first_maxima(x))

