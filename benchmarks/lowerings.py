@@ -72,10 +72,14 @@ def draw(rows: list[dict[str, Any]]) -> None:
     FigureCanvasAgg(figure)
     for axis, size in zip(figure.subplots(1, len(MAPS)), MAPS, strict=True):
         here = [row for row in rows if row["map"] == size]
-        for name in NAMES:
+        for index, name in enumerate(NAMES):
             points = [(r["channels"], r["ms"][name]) for r in here if name in r["ms"]]
             if points:
-                axis.loglog(*zip(*points, strict=True), marker="o", label=name)
+                xs, ys = zip(*points, strict=True)
+                axis.loglog(xs, ys, marker="o", color=f"C{index}", label=name)
+        ticks = [row["channels"] for row in here]
+        axis.set_xticks(ticks, [str(tick) for tick in ticks])
+        axis.set_xticks([], minor=True)
         axis.set(title=f"{size}x{size} map, batch {BATCH}", xlabel="channels")
     figure.axes[0].set_ylabel("forward and backward, ms")
     figure.axes[0].legend()

@@ -60,9 +60,11 @@ def draw(result: dict[str, Any]) -> None:
             bars = axis.barh(names, values, color=["C0" if n == "jaxep" else "0.7" for n in names])
             axis.bar_label(bars, fmt="%.0f", padding=3)
             axis.invert_yaxis()
-            axis.margins(x=0.15)
+            axis.margins(x=0.22)
             axis.set(title=f"{net}, batch {row['batch']}", xlabel=unit)
         limit = row["step_ms"]["jaxep"] * row["share_of_limit"]
-        axes[0].axvline(limit, color="C3", linestyle="--", label="limit: FLOP / matmul rate")
+        axes[0].axvline(
+            limit, color="C3", linestyle="--", label="limit: FLOP of direct products / matmul rate"
+        )
         axes[0].legend(loc="lower right", fontsize="small")
     figure.savefig(RESULTS / "step_time.png", dpi=150)
