@@ -63,8 +63,6 @@ def draw(result: dict[str, Any]) -> None:
             axis.margins(x=0.22)
             axis.set(title=f"{net}, batch {row['batch']}", xlabel=unit)
         limit = row["step_ms"]["jaxep"] * row["share_of_limit"]
-        axes[0].axvline(
-            limit, color="C3", linestyle="--", label="limit: FLOP of direct products / matmul rate"
-        )
-        axes[0].legend(loc="lower right", fontsize="small")
+        axes[0].axvline(limit, color="C3", linestyle="--", label="limit: direct FLOP / matmul rate")
+        axes[0].legend(loc="lower right", fontsize="x-small")
     figure.savefig(RESULTS / "step_time.png", dpi=150)
