@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import train
+from benchmarks import show
 from benchmarks.provenance import RESULTS, save
 from benchmarks.workload import seconds
 from jaxep.couplings import Conv, LoweringName
@@ -66,6 +67,16 @@ def measure(size: int, channels: int, rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def table(result: dict[str, Any]) -> str:
+    """Milliseconds of each lowering by map and channels, as Markdown."""
+    rows = [
+        [row["map"], row["channels"]]
+        + [f"{row['ms'][name]:.3f}" if name in row["ms"] else "" for name in NAMES]
+        for row in result["rows"]
+    ]
+    return show.markdown(["map", "channels", *(f"{name}, ms" for name in NAMES)], rows)
+
+
 def draw(rows: list[dict[str, Any]]) -> None:
     """Time by channels, a panel for each map."""
     figure = Figure(figsize=(13, 3), layout="constrained")
@@ -93,15 +104,14 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     train.prepare_jax()
     rows = []
-    print(f"| map | channels | {' | '.join(f'{name}, ms' for name in NAMES)} |")
-    print(f"| --- | --- | {' | '.join('---' for _ in NAMES)} |")
     for size, channels in itertools.product(MAPS, CHANNELS):
         if size**2 * channels <= LARGEST_LAYER:
             times = measure(size, channels, rounds)
             rows.append({"map": size, "channels": channels, "ms": times})
-            cells = [f"{times[name]:.3f}" if name in times else "" for name in NAMES]
-            print(f"| {size} | {channels} | {' | '.join(cells)} |", flush=True)
-    save("lowerings", {"batch": BATCH, "rounds": rounds, "rows": rows})
+            print(rows[-1], flush=True)
+    result = {"batch": BATCH, "rounds": rounds, "rows": rows}
+    print(table(result))
+    save("lowerings", result)
     draw(rows)
 
 

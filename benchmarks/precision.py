@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import train
+from benchmarks import show
 from benchmarks.provenance import RESULTS, save
 from benchmarks.solvers import SHALLOW, Problem, digits, error, trained
 from jaxep import estimators, solvers, updates
@@ -56,20 +57,26 @@ def draw(gaps: dict[str, list[float]]) -> None:
     figure.savefig(RESULTS / "precision.png", dpi=150)
 
 
+def table(result: dict[str, Any]) -> str:
+    """Distances over β and the accuracies, as Markdown."""
+    header = ["weights", *(f"β {beta:g}" for beta in result["betas"])]
+    rows = [[name, *(f"{v:.3f}" for v in values)] for name, values in result["gaps"].items()]
+    reached = ", ".join(f"{100 * v:.1f} % in {k}" for k, v in result["test_accuracy"].items())
+    trained = f"Test accuracy after {result['epochs']} epochs: {reached}."
+    return f"{show.markdown(header, rows)}\n\n{trained}"
+
+
 def main() -> None:
-    """Prints and saves both tables."""
+    """Prints and saves both."""
     train.prepare_jax()
     gaps = {}
     for name, epochs in (("random", 0), ("trained", 4)):
         problem = digits(epochs, "digits_le", SHALLOW)
         gaps[name] = [gap(problem, beta) for beta in BETAS]
-    reached: dict[str, Any] = {kind: accuracy(kind) for kind in ("float32", "bfloat16")}
-    save("precision", {"betas": BETAS, "gaps": gaps, "epochs": EPOCHS, "test_accuracy": reached})
-    print(f"| weights | {' | '.join(f'β {beta:g}' for beta in BETAS)} |")
-    print(f"| --- |{' --- |' * len(BETAS)}")
-    for name, values in gaps.items():
-        print(f"| {name} | {' | '.join(f'{value:.3f}' for value in values)} |")
-    print(f"test accuracy after {EPOCHS} epochs: {reached}")
+    reached = {kind: accuracy(kind) for kind in ("float32", "bfloat16")}
+    result = {"betas": BETAS, "gaps": gaps, "epochs": EPOCHS, "test_accuracy": reached}
+    save("precision", result)
+    print(table(result))
     draw(gaps)
 
 

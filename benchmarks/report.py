@@ -16,9 +16,15 @@ from benchmarks import (
     core,
     curves,
     depth,
+    dynamics,
     gradients_report,
+    lowerings,
+    memory,
+    precision,
     provenance,
+    scaling,
     schedules,
+    solvers_report,
     step_time_report,
     tables,
     vanishing_report,
@@ -66,6 +72,10 @@ def _step_time_says(result: Result) -> str:
     return " ".join(sentences)
 
 
+def _solvers_table(result: Result) -> str:
+    return solvers_report.table({name: v for name, v in result.items() if isinstance(v, list)})
+
+
 def _search_says(result: Result) -> str:
     tried = result["candidates"]
     configs: dict[str, list[float]] = {}
@@ -90,6 +100,12 @@ SECTIONS = {
     "table3": _of_module("Table 3: distillation with and without a learned map", tables),
     "core": Section("First runs", lambda result: core.table(result["runs"]), _core_says),
     "step_time": Section("Time of a step", step_time_report.table, _step_time_says),
+    "solvers": Section("Which solver gives the gradient soonest", _solvers_table),
+    "dynamics": Section("What faster phases train", dynamics.table, dynamics.says),
+    "lowerings": Section("Lowerings of a convolution", lowerings.table),
+    "precision": Section("bfloat16", precision.table),
+    "memory": Section("Table 2: memory", lambda result: memory.table(result["rows"])),
+    "scaling": Section("Many devices", scaling.table),
     "digits_search": Section("Search for the settings of the digits nets", says=_search_says),
 }
 

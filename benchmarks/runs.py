@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 SCALES = ("small", "paper", "tiny")
 # Keys that say where things lie and not what is computed.
 PLACES = ("data_dir", "teacher_workdir")
-CURVES = ("train_loss", "train_acc", "test_loss", "test_acc", "kappa")
+CURVES = ("train_loss", "train_acc", "test_loss", "test_acc", "kappa", "free_steps", "nudge_steps")
 
 
 class Run(NamedTuple):

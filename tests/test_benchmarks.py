@@ -14,6 +14,7 @@ from benchmarks import (
     convergence_report,
     curves,
     depth,
+    dynamics,
     gradients,
     gradients_report,
     nets,
@@ -35,6 +36,7 @@ def all_specs(scale):
     yield from curves.specs(scale).values()
     yield from schedules.specs(scale).values()
     yield from vanishing.specs(scale).values()
+    yield from dynamics.specs(scale).values()
     yield from tables.specs(scale, ("STD", "LE", "KD", "KDW")).values()
     yield from contraction.SCALES[scale].nets.values()
     yield gradients.SCALES[scale].run
@@ -229,6 +231,17 @@ def test_depth_gap_is_worst_against_best_and_is_what_the_report_says():
     )
 
 
+def test_dynamics_compares_the_default_with_the_paper():
+    result = {
+        "runs": {
+            "net, β 2, paper": row(0.5, training_seconds=12.0),
+            "net, β 2, default": row(0.75, training_seconds=3.0),
+        }
+    }
+    assert "net, β 2: the default's phases end +25.0 points" in dynamics.says(result)
+    assert "4.0 times shorter" in dynamics.says(result)
+
+
 def test_reached_is_the_first_epoch_at_a_level():
     assert curves.reached([0.1, 0.5, 0.4, 0.9], 0.5) == 2
     assert curves.reached([0.1], 0.5) is None
@@ -242,15 +255,15 @@ def test_the_report_tells_known_unknown_unfinished_and_missing_results(tmp_path)
         "git_commit": "abcdef0123456",
         "git_dirty": True,
     }
-    (tmp_path / "memory.json").write_text(json.dumps(other))
+    (tmp_path / "sparsity.json").write_text(json.dumps(other))
     cut = {"runs": {"LE": row(0.5)}, "finished": False, "seconds": 5}
     (tmp_path / "curves_paper.json").write_text(json.dumps(cut))
     report.main(["--results", str(tmp_path)])
     text = (tmp_path / "README.md").read_text()
     assert "![Fig. 1: depth](depth.png)" in text and depth.table(depth_result()) in text
-    assert "## memory" in text and "2 × cpu, commit abcdef0123 with changes" in text
+    assert "## sparsity" in text and "2 × cpu, commit abcdef0123 with changes" in text
     assert "(paper scale)\n\nThe command was cut off" in text
-    assert "memory.png" not in text
+    assert "sparsity.png" not in text
     missing = text.split("## Not measured yet")[1]
     assert "table1" in missing and "depth" not in missing
 
@@ -263,8 +276,10 @@ def test_the_report_of_the_committed_results_has_a_section_for_each(tmp_path):
         assert f"({stem}.json)" in text
 
 
-OTHERS = {"core", "step_time", "digits_search"}
-COMMANDS = [name for name in report.SECTIONS if name not in OTHERS]
+# Those that take a scale.
+COMMANDS = (
+    "depth convergence curves vanishing schedules gradients contraction table1 table3 dynamics"
+)
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +289,7 @@ def folders(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS.split())
 def test_the_command_runs_at_tiny_scale_and_is_told_by_the_report(name, folders):
     results, work = folders
     command = [sys.executable, "-m", f"benchmarks.{name}", "--scale", "tiny"]
