@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import nets, runs, show
+from configs.base import get_config as get_base
 
+KEYS = ("solver", "order", "relaxation", "tol_free", "tol_nudge")
 PHASES: dict[str, dict[str, Any]] = {
     "paper": {"solver": "fixed", "order": "synchronous", "relaxation": 1.0},
-    "default": {"solver": "tolerance", "order": "alternating", "relaxation": 1.7},
+    "default": {key: get_base()[key] for key in KEYS},
     "few sweeps": {
         "solver": "fixed",
         "order": "alternating",

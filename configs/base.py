@@ -49,11 +49,13 @@ def get_config() -> ConfigDict:
     config.t_free = 250  # sweeps of the free phase: exactly (fixed), or at most
     config.t_nudge = 50  # the same for each nudged phase
     config.bptt_steps = 0  # bptt: through how many of the last sweeps; 0: all
-    config.solver = "fixed"  # fixed | tolerance | fixed_point | anderson (both of jaxopt)
-    config.tol_free = 1e-4  # relative residual at which the free phase stops; unused by fixed
-    config.tol_nudge = 1e-5  # the same for the nudged phases, whose displacement is small
-    config.order = "synchronous"  # synchronous (the paper) | alternating: even, then odd layers
-    config.relaxation = 1.0  # ω in (0, 2); over 1: over-relaxation
+    # The quickest way to a settled gradient in benchmarks/results/solvers.json, on every net with
+    # trained weights; the paper's own phases are solver fixed, order synchronous, relaxation 1.
+    config.solver = "tolerance"  # fixed | tolerance | fixed_point | anderson (both of jaxopt)
+    config.tol_free = 1e-3  # relative residual at which the free phase stops; unused by fixed
+    config.tol_nudge = 2e-4  # the same for the nudged phases, whose displacement is small
+    config.order = "alternating"  # alternating: even, then odd layers | synchronous (the paper)
+    config.relaxation = 1.7  # ω in (0, 2); over 1: over-relaxation
     config.precision = "float32"  # of states and products | bfloat16 (ep only; not tried at scale)
     config.micro_batch = 0  # images of a device that settle at once; 0: 16 on a CPU, else all
 

@@ -21,7 +21,8 @@ def get_config() -> ConfigDict:
     config.beta = 2.0
     config.t_free = 16
     config.t_nudge = 8
-    config.order = "alternating"
+    config.solver = "fixed"
+    config.relaxation = 1.0
     config.learning_rates = (0.004,) * 6 + (0.02,)
     config.weight_decay = 1e-3
     config.batch_size = 26
