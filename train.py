@@ -14,6 +14,7 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -81,6 +82,21 @@ def parse(arguments: list[str]) -> dict[str, Any]:
     return config
 
 
+def hear_one_writer() -> None:
+    """Of a save that fails only the first error is told, the one that orbax raises.
+
+    Its other writers fail too, or find their event loop closed, and would print a traceback each.
+    """
+
+    def told(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = told
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+
+
 def prepare_jax() -> None:
     """Keeps compiled programs between runs, makes each CPU core a device, one thunk at a time.
 
@@ -133,6 +149,7 @@ def main() -> None:
     """Flags in, `fit` called."""
     config = parse(sys.argv)
     noted = Signals()
+    hear_one_writer()
     # After the flags: JAX takes seconds to import.
     from jaxep import parallel, settings, training
     from jaxep.errors import Interrupted, UserError, reason

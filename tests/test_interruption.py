@@ -166,3 +166,12 @@ def test_a_full_disk_stops_the_run_and_spares_what_is_saved(small_disk, tmp_path
     status, _, err = finish_after_a_row(start(words, **cache), tmp_path / "run")
     assert status == 143 and "warning" not in err, err
     assert before and len(rows(tmp_path / "run")) > before
+
+
+@pytest.mark.slow
+def test_a_limit_that_a_save_meets_while_it_writes_is_told_in_one_line(tmp_path):
+    # A quota is met like this, after the free space of the disk was found to be enough.
+    words = command(tmp_path / "run", conv="16 M 16 M")
+    limited = ["bash", "-c", 'ulimit -f 4 && exec "$@"', "bash"]  # in kB; a file of arrays has 9
+    status, _, err = run([*limited, *words], JAX_ENABLE_COMPILATION_CACHE="false")
+    ended_in_one_line(status, err, "File too large")
