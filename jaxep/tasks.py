@@ -4,6 +4,7 @@ This is where settings become objects: strings are looked up in the tables below
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -125,6 +126,66 @@ def augment(settings: Settings, key: jax.Array, images: jax.Array) -> jax.Array:
     return data_lib.augment(key, images)
 
 
+@dataclass(frozen=True, eq=False)
+class _EPLearner:
+    """What an update and an evaluation of `ep_task` compute, one method each."""
+
+    settings: Settings
+    data: data_lib.Dataset
+    network: Network
+    model: Any
+    estimator: Any
+    teacher: TeacherFeatures
+    mesh: Mesh
+
+    def image(self, images):
+        # The states take the type of the images: with bfloat16 all phases run in it, while
+        # parameters, losses and gradients stay float32.
+        normal = data_lib.normalise(images, self.data.mean, self.data.std)
+        return PRECISIONS[self.settings.precision](normal)
+
+    def value_and_grad(self, params, images, labels, key, kappa):
+        kappa = jnp.asarray(kappa, jnp.float32)
+        targets = signals.Targets(labels, kappa, self.teacher(images))
+        run = self.estimator.value_and_grad(self.model)
+        return run(params, (self.image(images), targets), key)
+
+    def score(self, params, states, labels):
+        correct = self.network.outputs(params, states).argmax(-1) == labels
+        return signals.l_ep(self.network, params, states, labels), correct
+
+    def learn(self, params, batch, key, kappa):
+        images, labels = batch
+        _, grads, aux = self.value_and_grad(params, images, labels, key, kappa)
+        loss, correct = self.score(params, aux.free.states, labels)
+        return grads, {**_phases(aux), "loss": loss.mean(), "accuracy": correct.mean()}
+
+    def learn_in_shares(self, params, batch, key, kappa):
+        largest = self.settings.micro_batch
+        return parallel.mean_over_shares(self.learn, largest, params, batch, key, kappa)
+
+    def update(self, params, extra, images, labels, key, kappa):
+        augment_key, key = jax.random.split(key)
+        batch = augment(self.settings, augment_key, images), labels
+        mean = parallel.mean_over_devices
+        grads, metrics = mean(self.learn_in_shares, params, batch, key, kappa, mesh=self.mesh)
+        return grads, extra, metrics
+
+    def judge(self, params, batch, key):
+        images, labels = batch
+        x, solver = self.image(images), self.estimator.free
+        free, _ = estimators.free_phase(self.model, solver, params, x, key)
+        return self.score(params, free.states, labels)
+
+    def evaluate(self, params, extra, images, labels, key):
+        batch = images, labels
+        return parallel.samples_over_devices(self.judge, params, batch, key, mesh=self.mesh)
+
+    def report(self, params, extra, images, labels, key, kappa):
+        _, grads, aux = self.value_and_grad(params, images, labels, key, kappa)
+        return diagnostics.layer_report(params, grads, aux)
+
+
 def ep_task(
     settings: Settings,
     data: data_lib.Dataset,
@@ -144,58 +205,14 @@ def ep_task(
     network = build_network(settings, data)
     signal = build_signal(settings, network, data.num_classes, teacher_shapes)
     model = signals.energy(network, signal, settings.init_states)
-    estimator = build_estimator(settings)
-    value_and_grad = estimator.value_and_grad(model)
     mesh = parallel.mesh_for(settings.batch_size)
-
-    def image(images):
-        # The states take the type of the images: with bfloat16 all phases run in it, while
-        # parameters, losses and gradients stay float32.
-        return PRECISIONS[settings.precision](data_lib.normalise(images, data.mean, data.std))
-
-    def batch_of(images, labels, kappa):
-        x = image(images)
-        return x, signals.Targets(labels, jnp.asarray(kappa, jnp.float32), teacher(images))
-
-    def learn(params, batch, key, kappa):
-        images, labels = batch
-        _, grads, aux = value_and_grad(params, batch_of(images, labels, kappa), key)
-        loss, correct = score(params, aux.free.states, labels)
-        return grads, {**_phases(aux), "loss": loss.mean(), "accuracy": correct.mean()}
-
-    def learn_in_shares(params, batch, key, kappa):
-        largest = settings.micro_batch
-        return parallel.mean_over_shares(learn, largest, params, batch, key, kappa)
-
-    def update(params, extra, images, labels, key, kappa):
-        augment_key, key = jax.random.split(key)
-        batch = augment(settings, augment_key, images), labels
-        mean = parallel.mean_over_devices
-        grads, metrics = mean(learn_in_shares, params, batch, key, kappa, mesh=mesh)
-        return grads, extra, metrics
-
-    def score(params, states, labels):
-        correct = network.outputs(params, states).argmax(-1) == labels
-        return signals.l_ep(network, params, states, labels), correct
-
-    def judge(params, batch, key):
-        images, labels = batch
-        free, _ = estimators.free_phase(model, estimator.free, params, image(images), key)
-        return score(params, free.states, labels)
-
-    def evaluate(params, extra, images, labels, key):
-        return parallel.samples_over_devices(judge, params, (images, labels), key, mesh=mesh)
-
-    def report(params, extra, images, labels, key, kappa):
-        batch = batch_of(images, labels, kappa)
-        _, grads, aux = value_and_grad(params, batch, key)
-        return diagnostics.layer_report(params, grads, aux)
-
+    estimator = build_estimator(settings)
+    learner = _EPLearner(settings, data, network, model, estimator, teacher, mesh)
     return Task(
         init=lambda key: (signals.init_params(network, signal, key), {}),
-        update=update,
+        update=learner.update,
         metrics=("loss", "accuracy", *PHASE_METRICS),
-        evaluate=evaluate,
+        evaluate=learner.evaluate,
         optimizer=optimizer.layerwise_sgd(
             settings.learning_rates,
             steps,
@@ -205,7 +222,7 @@ def ep_task(
         ),
         rate=optimizer.rate_schedule(settings.lr_schedule, settings.learning_rates[0], steps),
         kappa=None if settings.signal == "none" else _kappa(settings),
-        report=report,
+        report=learner.report,
         layer_names=network.layer_names,
         mesh=mesh,
     )
