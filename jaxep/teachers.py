@@ -1,5 +1,6 @@
 """Teachers: VGG nets with batch normalisation in flax, trained by backpropagation (SPEC 6)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -8,9 +9,25 @@ import jax.numpy as jnp
 
 from jaxep.errors import SettingsError
 from jaxep.losses import cross_entropy
+from jaxep.lowerings import Direct, product
 from jaxep.network import parse_conv
 
 Tree = Any
+
+
+def convolution(
+    lower: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    **others: Any,
+) -> jax.Array:
+    """`lax.conv_general_dilated` as flax calls it, at stride 1, with this library's gradients.
+
+    On a CPU they are several times as fast as XLA's; elsewhere they are the same convolutions.
+    """
+    lowering = Direct(padding[0][0])
+    return product(lowering, *lowering.prepare(kernel), lower)
 
 
 class VGG(nn.Module):
@@ -37,6 +54,7 @@ class VGG(nn.Module):
                 padding=spec.padding,
                 use_bias=False,  # batch norm has one
                 kernel_init=nn.initializers.he_normal(),
+                conv_general_dilated_cls=lambda: convolution,
             )(x)
             x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
             if spec.pool:

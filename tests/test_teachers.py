@@ -7,6 +7,7 @@ import optax
 import pytest
 from chex import assert_trees_all_close
 
+from jaxep import teachers
 from jaxep.errors import SettingsError
 from jaxep.settings import load_config_file
 from jaxep.teachers import VGG, block_of_layer, init, loss_and_grads, predict
@@ -57,6 +58,22 @@ def test_a_small_teacher_learns_a_batch_and_its_statistics_move_only_in_training
     assert min(jax.tree.leaves(moved)) > 0
     logits, _ = predict(model, params, statistics, x)
     np.testing.assert_array_equal(logits.argmax(-1), labels)
+
+
+def test_its_convolutions_equal_those_of_xla(monkeypatch):
+    model = VGG("4v 6 M 8 M", (), 3)  # one without padding
+    params, statistics = init(model, jax.random.key(0), (10, 10, 2))
+    x, labels = jax.random.normal(jax.random.key(1), (5, 10, 10, 2)), jnp.arange(5) % 3
+    ours = loss_and_grads(model, params, statistics, x, labels)
+    used = []
+
+    def xlas(*args, **kwargs):
+        used.append(args)
+        return jax.lax.conv_general_dilated(*args, **kwargs)
+
+    monkeypatch.setattr(teachers, "convolution", xlas)
+    assert_trees_all_close(ours, loss_and_grads(model, params, statistics, x, labels), atol=1e-5)
+    assert len(used) == 3
 
 
 def test_features_pass_no_gradient():
