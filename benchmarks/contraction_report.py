@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from matplotlib.ticker import NullFormatter
+
 from benchmarks import show
 
 ORDERS = {"synchronous": ("tab:blue", "o"), "alternating": ("tab:green", "^")}
@@ -113,6 +115,7 @@ def draw(result: dict[str, Any], path) -> None:
         show.whole_epochs(bound)
         _draw_decay(decay, net, epochs)
         _draw_factor(over, net)
+    show.legend_below(figure, decay, 4)
     show.save(figure, path)
 
 
@@ -129,7 +132,6 @@ def _draw_decay(axis, net, epochs) -> None:
             axis.plot(epochs, values, lw=0, label=f"{order}, {beta}", **style)
     axis.set_yscale("log")
     axis.set(title="decay of the residual per step", ylabel="ratio of successive residuals")
-    axis.legend(fontsize="x-small", ncols=2)
     show.whole_epochs(axis)
 
 
@@ -138,6 +140,10 @@ def _draw_factor(axis, net) -> None:
     for order, (color, marker) in ORDERS.items():
         values = [max(row["residual_after"][order], 1e-16) for row in rows]
         axis.loglog([row["K1"] for row in rows], values, marker + "-", color=color, label=order)
+    axis.set_ylim(3e-17, 10)
+    ticks = [0.2, 0.5, 1, 2, 5]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.xaxis.set_minor_formatter(NullFormatter())
     axis.axvline(1, color="k", ls=":", label="K₁ = 1")
     axis.set(title="trained weights × factor", xlabel="K₁", ylabel="free residual at the end")
     axis.legend(fontsize="small")

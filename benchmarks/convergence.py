@@ -68,7 +68,7 @@ def follow(step, value_of, states: Tree, count: int) -> tuple[Tree, Phases]:
 
 
 def settle(model: Energy, params: Tree, batch: Any, order: str, counts: tuple, beta: float) -> Any:
-    """Free phase, then the two nudged phases: a pair of `Phases`.
+    """Free phase and the two nudged phases, as `Phases`, and the energies where these start.
 
     The energy is E = 1/2 ||ξ||² - Φ_Aug, which in the free phase is that with β = 0.
     """
@@ -88,13 +88,14 @@ def settle(model: Energy, params: Tree, batch: Any, order: str, counts: tuple, b
     )
     betas = jnp.asarray([beta, -beta])
     both = jax.tree.map(lambda s: jnp.concatenate([s, s]), ends)
+    before = jax.vmap(energy_of)(both, betas)
     _, nudged = follow(
         Sweep(model, nudged_value(model, *prepared, targets, betas), order),
         lambda s: jax.vmap(energy_of)(s, betas),
         both,
         counts[1],
     )
-    return free, nudged
+    return free, nudged, before
 
 
 def teacher_features(run: runs.Run, mine: systems.System, scale: Scale, options: runs.Options):
@@ -144,6 +145,7 @@ def _summary(parts: list[Any]) -> dict[str, Any]:
     free = [part[0] for part in parts]
     nudged = [part[1] for part in parts]
     energies = np.concatenate([phase.energy for phase in nudged], axis=-1)
+    changes = energies - np.concatenate([part[2] for part in parts], axis=-1)
     residuals = np.mean([phase.residual for phase in nudged], axis=0)
     free_residual = np.mean([phase.residual for phase in free], axis=0)
     free_energy = np.concatenate([phase.energy for phase in free], axis=-1)[:, 0]
@@ -158,6 +160,8 @@ def _summary(parts: list[Any]) -> dict[str, Any]:
                 "residual": residuals[:, place].tolist(),
                 "energy": energies[:, place].mean(-1).tolist(),
                 "deviation": energies[:, place].std(-1).tolist(),
+                "change": changes[:, place].mean(-1).tolist(),
+                "change_deviation": changes[:, place].std(-1).tolist(),
             }
             for place, sign in enumerate(("positive", "negative"))
         },

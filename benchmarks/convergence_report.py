@@ -83,22 +83,28 @@ def differs(result: dict[str, Any]) -> str:
 
 
 def draw(result: dict[str, Any], path) -> None:
-    """Energies of the nudged phases by signal and sign; residuals of all phases."""
+    """Energies of the nudged phases by signal and sign; residuals of all phases.
+
+    Images differ in their energy by far more than a phase moves it, so the change is drawn.
+    """
     figure, axes = show.panels(len(result["signals"]), 4)
     for row, (signal, found) in zip(axes, result["signals"].items(), strict=True):
         color = show.COLORS[signal]
         for order, phases in found["orders"].items():
             advance, style = phases["steps_per_pass"], STYLES[order]
             for axis, (sign, short) in zip(row, SIGNS.items(), strict=False):
-                energy = np.asarray(phases[sign]["energy"])
-                steps = advance * np.arange(1, len(energy) + 1)
-                axis.plot(steps, energy, style, color=color, label=order)
+                change = np.asarray([0, *phases[sign]["change"]])
+                steps = advance * np.arange(len(change))
+                axis.plot(steps, change, style, color=color, label=order)
                 if order == "synchronous":
-                    spread = np.asarray(phases[sign]["deviation"])
-                    low, high = energy - spread, energy + spread
+                    spread = np.asarray([0, *phases[sign]["change_deviation"]])
+                    low, high = change - spread, change + spread
                     axis.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
-                axis.set_title(f"{signal}-{short}, |β| = {found['beta']}")
-                axis.set_ylabel("½‖ξ‖² − Φ_Aug per image")
+                mean, deviation = (phases[sign][key][-1] for key in ("energy", "deviation"))
+                axis.set_title(
+                    f"{signal}-{short}, |β| = {found['beta']}: ends at {mean:.0f} ± {deviation:.0f}"
+                )
+                axis.set_ylabel("change of ½‖ξ‖² − Φ_Aug per image")
             _draw_residuals(row[2], phases["free"], advance, style, order)
             for sign, shade in (("positive", "tab:blue"), ("negative", "tab:purple")):
                 label = f"{order}, {SIGNS[sign]}"

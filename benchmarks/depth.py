@@ -126,7 +126,7 @@ def draw(result: dict[str, Any], path) -> None:
             axis.axhline(np.log(10), color=show.NEUTRAL, ls=":", lw=1, label="chance, ln 10")
             seeds = max(len(rows) for key, rows in found.items() if key[0] == name)
             axis.set_title(f"{DATA[name]}, {depth}" + (f" ({seeds} seeds)" if seeds > 1 else ""))
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, 2.6)
         row[0].set_ylabel("training loss, nats per sample")
     show.legend_below(figure, axes[0, 0], 4)
     show.save(figure, path)

@@ -115,10 +115,13 @@ def draw(result: dict[str, Any], path) -> None:
         axes[0, 0].plot(values, color=STYLES[kind], label=kind)
     axes[0, 0].set(title="κ with κ_init = 1 (Fig. 6)", xlabel="epoch", ylabel="κ")
     for axis, signal in zip(axes[0, 1:], signals, strict=True):
+        lowest = 100.0
         for kind in KINDS:
             curves = [[100 * v for v in row["test_acc"]] for row in found[f"{signal}, {kind}"]]
+            lowest = min(lowest, *(curve[-1] for curve in curves))
             show.band(axis, curves, color=STYLES[kind], label=kind)
-        axis.set(title=f"{signal}: {show.NAMES[signal]}", ylabel="test accuracy, %", ylim=(0, 100))
+        axis.set(title=f"{signal}: {show.NAMES[signal]}", ylabel="test accuracy, %")
+        axis.set_ylim(max(0, lowest - 10), 100)  # where schedules differ
     show.legend_below(figure, axes[0, 0], 4)
     show.save(figure, path)
 

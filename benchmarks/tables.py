@@ -121,7 +121,7 @@ def draw(result: dict[str, Any], path) -> None:
             values = [100 * row["test_accuracy"] for row in seeds]
             axis.bar(place, np.mean(values), color=show.COLORS[signal], alpha=0.6)
             axis.plot([place] * len(values), values, ".", color="0.2")
-            axis.text(place, max(values) + 1.5, f"{np.mean(values):.1f}", ha="center")
+            axis.text(place, max(values) + 2.5, f"{np.mean(values):.1f}", ha="center")
         axis.set_xticks(range(len(rows)), list(rows))
         axis.set(title=net, ylim=(0, 108))
     axes[0, 0].set_ylabel("test accuracy, %")
