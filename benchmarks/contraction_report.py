@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from matplotlib.ticker import NullFormatter
-
 from benchmarks import show
 
 ORDERS = {"synchronous": ("tab:blue", "o"), "alternating": ("tab:green", "^")}
@@ -141,9 +139,7 @@ def _draw_factor(axis, net) -> None:
         values = [max(row["residual_after"][order], 1e-16) for row in rows]
         axis.loglog([row["K1"] for row in rows], values, marker + "-", color=color, label=order)
     axis.set_ylim(3e-17, 10)
-    ticks = [0.2, 0.5, 1, 2, 5]
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    show.plain_ticks(axis.xaxis)
     axis.axvline(1, color="k", ls=":", label="K₁ = 1")
     axis.set(title="trained weights × factor", xlabel="K₁", ylabel="free residual at the end")
     axis.legend(fontsize="small")

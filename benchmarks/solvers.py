@@ -106,7 +106,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "4 layers, trained": lambda: digits(4, "digits_le", SHALLOW),
     "12 layers, random": lambda: digits(0, "digits_deep_le", {}),
     "12 layers, trained": lambda: digits(4, "digits_deep_le", {}),
-    "VGG-7, random": lambda: vgg7(8),
+    "VGG-7, random": lambda: vgg7(4),
 }
 
 

@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.provenance import RESULTS
+from benchmarks.show import plain_ticks
 
 # "Good enough": where errors of this size no longer change the direction of a step.
 GOAL = 0.1
@@ -61,13 +62,14 @@ def draw(problems: dict[str, list[dict[str, Any]]]) -> None:
         np.atleast_1d(figure.subplots(1, len(problems))), problems.items(), strict=True
     ):
         for index, method in enumerate(methods(rows)):
-            points = sorted((r["seconds"], r["error"]) for r in rows if r["method"] == method)
+            points = sorted((1e3 * r["seconds"], r["error"]) for r in rows if r["method"] == method)
             # What a user who knows the best limits gets: the error falls with the time allowed.
             times, errors = np.array(points).T
             style = {"marker": "os^vDP*X<"[index % 9], "markersize": 4, "linewidth": 1}
             axis.loglog(times, np.minimum.accumulate(errors), label=method, **style)
         axis.axhline(GOAL, color="0.6", linestyle=":")
-        axis.set(title=name, xlabel="time of one EP gradient, s")
+        axis.set(title=name, xlabel="time of one EP gradient, ms")
+        plain_ticks(axis.xaxis)
     figure.axes[0].set_ylabel("relative distance to the settled gradient")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
