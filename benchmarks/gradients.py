@@ -71,14 +71,16 @@ SCALES = {
         1000,
     ),
 }
-# The slope is fitted where β is small; beyond it units reach the corners of σ and pools switch.
-FITTED = 4e-3
+# Where the slope is fitted. For larger β units reach the corners of σ and pools switch; for smaller
+# β the rounding of the phases, divided by β, is as large as the centered error.
+FITTED = (4e-4, 4e-3)
 
 
-def slope(betas: Sequence[float], errors: Sequence[float], largest: float = FITTED) -> float:
-    """Exponent p of error ~ β^p, by least squares of the logarithms over β ≤ `largest`."""
-    small = [(b, e) for b, e in zip(betas, errors, strict=True) if b <= largest]
-    logs = np.log(np.array(small))
+def slope(betas: Sequence[float], errors: Sequence[float]) -> float:
+    """Exponent p of error ~ β^p, by least squares of the logarithms over β in `FITTED`."""
+    least, most = FITTED
+    fitted = [(b, e) for b, e in zip(betas, errors, strict=True) if least <= b <= most]
+    logs = np.log(np.array(fitted))
     return float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
 
 

@@ -9,9 +9,9 @@ ALLOWED = 0.2
 
 
 def worst(comparison: dict[str, Any]) -> tuple[float, float]:
-    """(smallest cosine, largest relative error) over the layers; a part without gradient is nan."""
-    known = [v for v in comparison["cosine"].values() if v == v]
-    return min(known), max(v for v in comparison["error"].values() if v == v)
+    """(smallest cosine, largest relative error) over the layers; None is a part without one."""
+    known = [v for v in comparison["cosine"].values() if v is not None]
+    return min(known), max(v for v in comparison["error"].values() if v is not None)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -69,9 +69,10 @@ def says(result: dict[str, Any]) -> str:
     return (
         f"The error of the centered estimate falls as β to the power "
         f"{min(slopes['centered']):.3f} to {max(slopes['centered']):.3f}, of the one-sided "
-        f"{min(slopes['one_sided']):.3f} to {max(slopes['one_sided']):.3f} (β ≤ "
-        f"{result['fitted']}); at β = {result['small_beta']} every layer's cosine to the exact "
-        f"gradient is at least 1 − {1 - cosine:.0e}, and after each number of nudged steps EP "
+        f"{min(slopes['one_sided']):.3f} to {max(slopes['one_sided']):.3f} (β from "
+        f"{result['fitted'][0]} to {result['fitted'][1]}); at "
+        f"β = {result['small_beta']} every layer's cosine to the exact gradient is at least "
+        f"1 − {1 - cosine:.0e}, and after each number of nudged steps EP "
         f"equals BPTT through as many steps to {steps:.0e}."
     )
 
@@ -108,8 +109,8 @@ def draw(result: dict[str, Any], path) -> None:
             by_step.semilogy(steps, values, style, color=color)
     over_beta.plot([], [], "k-", label="centered")
     over_beta.plot([], [], "k--", label="one-sided")
+    over_beta.axvspan(*result["fitted"], color=show.NEUTRAL, alpha=0.15, lw=0, label="fitted")
     over_beta.legend(loc="lower right", fontsize="small")
-    over_beta.axvline(result["fitted"], color=show.NEUTRAL, ls=":", lw=1)
     over_beta.set(xlabel="β", ylabel="relative error of the gradient", title="error over β")
     by_layer.set_xticks(range(len(layers)), layers, rotation=40, ha="right", rotation_mode="anchor")
     by_layer.set(title=f"by layer, β = {result['small_beta']}", ylabel="relative error of EP")

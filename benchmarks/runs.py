@@ -80,12 +80,14 @@ def options(name: str, text: str | None, arguments: Sequence[str] | None) -> Opt
 
 def keep(options: Options, result: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the result with scale, command and seconds, and returns what was written."""
-    whole = {
-        "command": f"python -m benchmarks.{options.name} --scale {options.scale}",
-        "scale": options.scale,
-        "seconds": round(time.perf_counter() - options.began, 1),
-        **result,
-    }
+    whole = provenance.plain(
+        {
+            "command": f"python -m benchmarks.{options.name} --scale {options.scale}",
+            "scale": options.scale,
+            "seconds": round(time.perf_counter() - options.began, 1),
+            **result,
+        }
+    )
     provenance.save(options.stem, whole, options.results)
     return whole
 

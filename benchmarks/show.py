@@ -28,7 +28,8 @@ DPI = 130
 def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table of cells that are texts already, or have a plain one."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+    texts = [[str(cell).replace("|", r"\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in texts)
 
 
 def percent(values: Sequence[float]) -> str:

@@ -26,6 +26,12 @@ def dip(gradients: list[float | None]) -> float:
     return min(known[1:-1]) / max(min(known[0], known[-1]), 1e-300)
 
 
+def spread(gradients: list[float | None]) -> float:
+    """The smallest gradient of a layer over the largest."""
+    known = [g for g in gradients if g is not None]
+    return min(known) / max(max(known), 1e-300)
+
+
 def table(result: dict[str, Any]) -> str:
     """Accuracy and the sizes of the gradients of each run after its last epoch."""
     rows = []
@@ -42,23 +48,23 @@ def table(result: dict[str, Any]) -> str:
                 f"{known[0]:.1e}",
                 f"{min(known[1:-1]):.1e}",
                 f"{known[-1]:.1e}",
-                f"{dip(gradients):.1e}",
+                f"{spread(gradients):.4f}",
             ]
         )
     header = ["run", "T_free / T_nudge", "epochs", "test, %", "gradient, first layer"]
-    header += ["smallest between", "last layer", "smallest / smaller end"]
+    header += ["smallest between", "last layer", "smallest / largest"]
     return show.markdown(header, rows)
 
 
 def says(result: dict[str, Any]) -> str:
     """What the result shows."""
-    dips = {s: dip(last_epoch(result, s)["gradient"]) for s in ("STD", "LE", "KD")}
+    shares = {s: spread(last_epoch(result, s)["gradient"]) for s in ("STD", "LE", "KD")}
     accuracies = {name: 100 * row["test_accuracy"] for name, row in result["runs"].items()}
     phases = result["phases"][LONG]
     return (
-        f"After training, the smallest gradient between the first and the last layer is "
-        f"{dips['STD']:.1e} of the smaller end without signals, {dips['LE']:.1e} with LE and "
-        f"{dips['KD']:.1e} with KD ({accuracies['STD']:.1f}, {accuracies['LE']:.1f} and "
+        f"After training, the smallest gradient of a layer is {shares['STD']:.4f} of the largest "
+        f"without signals, {shares['LE']:.4f} with LE and {shares['KD']:.4f} with KD "
+        f"({accuracies['STD']:.1f}, {accuracies['LE']:.1f} and "
         f"{accuracies['KD']:.1f} % test accuracy). With T_free / T_nudge = {phases['t_free']} / "
         f"{phases['t_nudge']} the net without signals reaches {accuracies[LONG]:.1f} % in "
         f"{result['runs'][LONG]['epochs']} epochs on fewer images, in which it reaches "
@@ -79,12 +85,17 @@ def differs(result: dict[str, Any]) -> str:
     verb = "does not decay towards 0 over the epochs, unlike in the paper"
     if falls:
         verb = "decays over the epochs, as in the paper"
+    end = dip(last_epoch(result, "STD")["gradient"])
+    where = "between the ends, as in the paper"
+    if end >= 1:
+        where = "towards the input, not between the ends as in the paper"
     start = dip(result["start"][SHORT]["gradient"])
     longer = dip(result["start"][LONG]["gradient"])
     return (
         f"Mean activity without signals {verb} ({activity['STD'][0]:.3f} to "
-        f"{activity['STD'][-1]:.3f}). With the initial weights the smallest gradient between the "
-        f"ends is {start:.1e} of the smaller end, {longer:.1e} with long phases."
+        f"{activity['STD'][-1]:.3f}). Its gradients are smallest {where}: the smallest between the "
+        f"ends is {end:.2f} of the smaller end; with the initial weights {start:.2f}, and "
+        f"{longer:.2f} with long phases."
     )
 
 

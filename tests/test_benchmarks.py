@@ -115,9 +115,10 @@ def test_a_failed_run_ends_the_command_with_what_was_run(tmp_path):
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_slope_is_the_exponent_and_ignores_large_beta(order):
-    betas = np.logspace(-4, 0, 9)
-    errors = 3 * betas**order + 50 * (betas > gradients.FITTED)
+def test_slope_is_the_exponent_and_ignores_large_beta_and_rounding(order):
+    betas = np.logspace(-4, 0, 13)
+    least, most = gradients.FITTED
+    errors = 3 * betas**order + 50 * (betas > most) + 50 * (betas < least)
     assert gradients.slope(betas, errors) == pytest.approx(order, abs=1e-9)
 
 
@@ -160,6 +161,10 @@ def test_energy_counts_as_settled_after_its_last_excursion():
     energy = [10.0, 5.0, 0.05, 0.2, 0.0, 0.0]
     assert convergence_report.settled_after({"energy": energy}, 1) == 5
     assert convergence_report.settled_after({"energy": energy}, 2) == 10
+
+
+def test_spread_compares_the_smallest_gradient_with_the_largest():
+    assert vanishing_report.spread([4.0, 1.0, None, 2.0, 8.0]) == pytest.approx(0.125)
 
 
 def test_dip_compares_the_smallest_inner_gradient_with_the_smaller_end():
