@@ -83,9 +83,10 @@ def differs(result: dict[str, Any]) -> str:
     falling = max(_settled_shares(result)) > 0.9
     ends = "is still moving when a phase ends, unlike in the paper" if falling else "has settled"
     return (
-        f"Measured with {weights}; the energy {ends}. The paper shows no free phase: "
-        f"after its number of steps the synchronous residual is {min(free):.0e} to {max(free):.0e} "
-        f"and the alternating one, with half as many sweeps, {min(alternating):.0e} to {max(alternating):.0e}."
+        f"Measured with {weights}; the energy {ends}. The paper shows no free phase: after its "
+        f"number of steps the synchronous residual is {min(free):.0e} to {max(free):.0e} and the "
+        f"alternating one, with half as many sweeps, {min(alternating):.0e} to "
+        f"{max(alternating):.0e}."
     )
 
 
