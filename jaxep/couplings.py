@@ -34,8 +34,8 @@ from jaxep.lowerings import (
 Params = dict[str, jax.Array]
 LoweringName = Literal["auto", "convolution", "dense", "winograd"]
 
-# XLA:CPU runs a 3x3 convolution on a 2x2 map at about 2 GFLOP/s, and there the convolution is one
-# dense product anyway (every output sees every input). From 4x4 on, its convolution wins.
+# XLA:CPU runs a 3x3 convolution from or to a 2x2 map at about 2 GFLOP/s, and there the convolution
+# is one dense product anyway (nearly every output sees every input). From 4x4 on, it wins.
 CPU_DENSE_MAP = 2
 # Minimal filtering pays from 32 channels on, unless a small map has so many weights that reading
 # 16 in the place of 9 costs more than it saves: 4x4 maps with 512 channels.
@@ -172,7 +172,7 @@ class Conv:
         """What was fastest on each kind of map: python -m benchmarks.lowerings."""
         if jax.default_backend() != "cpu":
             return "convolution"
-        small = max(*self.in_shape[:2], *self.conv_shape[:2]) <= CPU_DENSE_MAP
+        small = min(*self.in_shape[:2], *self.conv_shape[:2]) <= CPU_DENSE_MAP
         channels = self.in_shape[2], self.features
         tiles = math.prod(self.conv_shape[:2]) // 4
         light = small or math.prod(channels) <= CPU_WINOGRAD_WEIGHTS * tiles
