@@ -75,7 +75,7 @@ def differs(result: dict[str, Any]) -> str:
         order = "KD starts later than LE, as in the paper"
     end = "ends above it" if ends["KD"] > ends["LE"] else "ends below it, unlike in the paper"
     teacher = result["runs"]["KD"].get("teacher_test_accuracy")
-    known = f", whose teacher has {100 * teacher:.1f} %" if teacher else ""
+    known = f"; the teacher here has {100 * teacher:.1f} %" if teacher else ""
     return (
         f"{order}, and {end} (89.67 against 88.99 % there{known}). The paper trains the full width "
         "on 50000 augmented images for 250 epochs."
