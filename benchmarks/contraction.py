@@ -183,16 +183,14 @@ def _mean_decay(norms: np.ndarray) -> float:
     return float((tail[-1] / tail[0]) ** (1 / max(len(tail) - 1, 1)))
 
 
-def instruments(
-    mine: systems.System, scale: Scale, beta: float
-) -> Callable[[Tree], dict[str, Any]]:
-    """A function of weights that measures all of Theorem 3.1; compiled once."""
+def instruments(mine: systems.System, scale: Scale) -> Callable[[Tree, float], dict[str, Any]]:
+    """A function of weights and β that measures all of Theorem 3.1; compiled once."""
     kappa = mine.settings.kappa
     x, targets = systems.as_float64(mine.batch(scale.images))
     solver = Tolerance(scale.free_steps * 10, "alternating", 1.5, 1e-12)
 
     @jax.jit
-    def compiled(params):
+    def compiled(params, beta):
         start = systems.as_float64(mine.model.init_states(jax.random.key(0), x))
         free = solver.run(mine.model, free_value(mine.model, params, x), start)
         local = local_constants(mine, params, (x, targets), free.states, jax.random.key(1))
@@ -203,9 +201,9 @@ def instruments(
         after = {order: _after(mine, params, x, start, order, scale) for order in ORDERS}
         return free.residual, local, phases, after
 
-    def measure(params: Tree) -> dict[str, Any]:
+    def measure(params: Tree, beta: float) -> dict[str, Any]:
         params = systems.as_float64(params)
-        residual, local, phases, after = jax.device_get(compiled(params))
+        residual, local, phases, after = jax.device_get(compiled(params, beta))
         k2, k3 = loss_constants(params)
         bound = float(local["K1"]) + beta * k2 + beta * kappa * k3
         judged = [judge(phase, (k2, k3), beta, kappa) for phase in phases]
@@ -247,14 +245,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         mine = systems.system(run)
         epochs = sorted({0, 1, *np.linspace(0, mine.settings.epochs, 5).astype(int).tolist()})
         params = systems.weights(run, options.folder, epochs)
-        last = params[epochs[-1]]
+        measure, last = instruments(mine, scale), params[epochs[-1]]
         for beta in (scale.small_beta, mine.settings.beta):
-            measure = instruments(mine, scale, beta)
             result["nets"][f"{name}, β {beta:g}"] = {
                 "beta": beta,
                 "kappa": mine.settings.kappa,
-                "along_training": [{"epoch": e, **measure(params[e])} for e in epochs],
-                "over_factor": [{"factor": f, **measure(scaled(last, f))} for f in scale.factors],
+                "along_training": [{"epoch": e, **measure(params[e], beta)} for e in epochs],
+                "over_factor": [
+                    {"factor": f, **measure(scaled(last, f), beta)} for f in scale.factors
+                ],
             }
             written = runs.keep(options, result)
     contraction_report.draw(written, options.picture)

@@ -80,16 +80,14 @@ def options(name: str, text: str | None, arguments: Sequence[str] | None) -> Opt
 
 def keep(options: Options, result: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the result with scale, command and seconds, and returns what was written."""
-    whole = provenance.plain(
-        {
-            "command": f"python -m benchmarks.{options.name} --scale {options.scale}",
-            "scale": options.scale,
-            "seconds": round(time.perf_counter() - options.began, 1),
-            **result,
-        }
-    )
+    whole = {
+        "command": f"python -m benchmarks.{options.name} --scale {options.scale}",
+        "scale": options.scale,
+        "seconds": round(time.perf_counter() - options.began, 3),
+        **result,
+    }
     provenance.save(options.stem, whole, options.results)
-    return whole
+    return provenance.load(options.stem, options.results)
 
 
 def settings_of(run: Run) -> Settings:

@@ -195,7 +195,7 @@ def table(result: dict[str, Any]) -> str:
 def main() -> None:
     """Measures, models, draws and prints; with --batch: one measurement on this process."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--updates", type=int, default=20, help="updates timed for each count")
+    parser.add_argument("--updates", type=int, default=5, help="updates timed for each count")
     parser.add_argument("--batch", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.batch:

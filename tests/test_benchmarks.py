@@ -305,7 +305,7 @@ def test_the_command_runs_at_tiny_scale_and_is_told_by_the_report(name, folders)
     assert (results / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
     result = json.loads((results / f"{stem}.json").read_text())
     assert result["command"] == f"python -m benchmarks.{name} --scale tiny"
-    assert isinstance(result["seconds"], float) and result["versions"]["jax"]
+    assert result["seconds"] > 0 and result["versions"]["jax"]
     table = report.SECTIONS[name].table(result)
     assert table in done.stdout
     assert table in report.section(stem, result, {f"{stem}.png"})
