@@ -37,10 +37,7 @@ LoweringName = Literal["auto", "convolution", "dense", "winograd"]
 # XLA:CPU runs a 3x3 convolution from or to a 2x2 map at about 2 GFLOP/s, and there the convolution
 # is one dense product anyway (nearly every output sees every input). From 4x4 on, it wins.
 CPU_DENSE_MAP = 2
-# Minimal filtering pays from 32 channels on, unless a small map has so many weights that reading
-# 16 in the place of 9 costs more than it saves: 4x4 maps with 512 channels.
-CPU_WINOGRAD_CHANNELS = 32
-CPU_WINOGRAD_WEIGHTS = 2**15  # channels below times channels above, for each tile of the map
+CPU_WINOGRAD_CHANNELS = 32  # minimal filtering pays from here on, on every map
 
 
 # Of a pool: int8 [batch, *out_shape]; () without one.
@@ -135,8 +132,9 @@ class Conv:
         kernel_size: height and width of the kernel.
         padding: zeros added on each side.
         pool: 2x2 max pool with stride 2 after the convolution; an odd last row or column is cut.
-        lowering: `convolution` keeps the backend's convolution, `dense` multiplies by the whole
-            matrix of the convolution, `auto` takes what is fast for this map on this backend.
+        lowering: `convolution` keeps the backend's convolution, `winograd` is minimal filtering,
+            `dense` multiplies by the whole matrix of the convolution, `auto` takes what is fast for
+            this map on this backend.
     """
 
     in_shape: tuple[int, int, int]
@@ -173,10 +171,8 @@ class Conv:
         if jax.default_backend() != "cpu":
             return "convolution"
         small = min(*self.in_shape[:2], *self.conv_shape[:2]) <= CPU_DENSE_MAP
-        channels = self.in_shape[2], self.features
-        tiles = math.prod(self.conv_shape[:2]) // 4
-        light = small or math.prod(channels) <= CPU_WINOGRAD_WEIGHTS * tiles
-        if self._winograd and light and min(channels) >= CPU_WINOGRAD_CHANNELS:
+        channels = min(self.in_shape[2], self.features)
+        if self._winograd and channels >= CPU_WINOGRAD_CHANNELS:
             return "winograd"
         return "dense" if small else "convolution"
 

@@ -129,9 +129,9 @@ def test_places_found_before_give_the_same_derivatives_without_the_convolution_o
         ((2, 2, 16), 16, {}, Matrix),
         ((4, 4, 512), 512, {"padding": 0}, Winograd),
         ((4, 4, 16), 64, {"padding": 0}, Matrix),
+        ((4, 4, 512), 512, {}, Winograd),
         ((8, 8, 16), 64, {}, Direct),
         ((7, 7, 64), 64, {}, Direct),
-        ((4, 4, 512), 512, {}, Direct),
         ((8, 8, 64), 64, {"kernel_size": 5, "padding": 2}, Direct),
     ],
 )
