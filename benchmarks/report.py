@@ -103,7 +103,7 @@ SECTIONS = {
     "solvers": Section("Which solver gives the gradient soonest", _solvers_table),
     "dynamics": Section("What faster phases train", dynamics.table, dynamics.says),
     "lowerings": Section("Lowerings of a convolution", lowerings.table),
-    "precision": Section("bfloat16", precision.table),
+    "precision": Section("Less than float32", precision.table),
     "memory": Section("Table 2: memory", lambda result: memory.table(result["rows"])),
     "scaling": Section("Many devices", scaling.table),
     "digits_search": Section("Search for the settings of the digits nets", says=_search_says),

@@ -88,3 +88,22 @@ def test_compiled_programs_are_kept_where_the_environment_says():
             command, cwd=ROOT, env={**clean, **environment}, capture_output=True, text=True
         )
         assert told.stdout.strip() == place, told.stderr
+
+
+def test_products_are_of_float32_unless_the_environment_says_otherwise():
+    """On a GPU or TPU they would not be; a product traced after `prepare_jax` asks for it."""
+    program = "import jax, train; train.prepare_jax(); "
+    program += "print(jax.jit(lambda x: x @ x).lower(jax.numpy.ones((2, 2))).as_text())"
+    clean = {k: v for k, v in os.environ.items() if k != "JAX_DEFAULT_MATMUL_PRECISION"}
+    for environment, precision in (
+        ({}, "HIGHEST"),
+        ({"JAX_DEFAULT_MATMUL_PRECISION": "tensorfloat32"}, "HIGH"),
+    ):
+        told = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env={**clean, **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert f"precision = [{precision}, {precision}]" in told.stdout, told.stderr
