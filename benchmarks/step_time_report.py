@@ -52,16 +52,17 @@ def draw(result: dict[str, Any]) -> None:
     grid = figure.subplots(len(nets), 2, squeeze=False)
     for axes, net in zip(grid, nets, strict=True):
         row = result[net]
-        for axis, key, unit in (
-            (axes[0], "step_ms", "one synchronous step, ms"),
-            (axes[1], "training_step_ms", "one training step (three phases), ms"),
+        seconds = {name: value / 1e3 for name, value in row["training_step_ms"].items()}
+        for axis, times, digits, label in (
+            (axes[0], row["step_ms"], 0, "one synchronous step, ms"),
+            (axes[1], seconds, 1, "one training step (three phases), s"),
         ):
-            names, values = list(row[key]), list(row[key].values())
-            bars = axis.barh(names, values, color=["C0" if n == "jaxep" else "0.7" for n in names])
-            axis.bar_label(bars, fmt="%.0f", padding=3)
+            colors = ["C0" if name.startswith("jaxep") else "0.7" for name in times]
+            bars = axis.barh(list(times), list(times.values()), color=colors)
+            axis.bar_label(bars, fmt=f"%.{digits}f", padding=3)
             axis.invert_yaxis()
             axis.margins(x=0.22)
-            axis.set(title=f"{net}, batch {row['batch']}", xlabel=unit)
+            axis.set(title=f"{net}, batch {row['batch']}", xlabel=label)
         limit = row["step_ms"]["jaxep"] * row["share_of_limit"]
         axes[0].axvline(limit, color="C3", linestyle="--", label="limit: direct FLOP / matmul rate")
         axes[0].legend(loc="lower right", fontsize="x-small")
