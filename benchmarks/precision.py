@@ -3,9 +3,9 @@
 How far the EP gradient is from that of the same phases in float32, over β, on a digits net with
 random and with trained weights: with phases in bfloat16 (config.precision), and with the factors of
 every product rounded as a GPU and a TPU do with float32 unless they are told not to, which train.py
-does; that rounding is emulated, so that it can be measured anywhere. Over some batches, as one image
-that finds another equilibrium outweighs all else. And what accuracy training in float32 and in
-bfloat16 reaches. Results: results/precision.json and .png.
+does. That rounding is emulated, so that it can be measured anywhere. Over some batches, as one
+image that finds another equilibrium outweighs all else. And what accuracy training in float32 and
+in bfloat16 reaches. Results: results/precision.json and .png.
 """
 
 import dataclasses
