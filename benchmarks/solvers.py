@@ -176,7 +176,8 @@ def measure(name: str, rounds: int) -> list[dict[str, Any]]:
     for method, (_, order, _) in METHODS.items():
         run = gradient(p, method)
         settled = (SETTLED_STEPS,) * 2 if METHODS[method][0] is None else (1e-6, 1e-6)
-        converged, _ = run(*settled, SETTLED_STEPS)
+        # Waited for, or the first of the times would count the rest of it.
+        converged, _ = jax.block_until_ready(run(*settled, SETTLED_STEPS))
         for free, nudge in limits(method):
             times = []
             for _ in range(rounds):

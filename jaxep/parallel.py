@@ -20,7 +20,7 @@ from jaxep.errors import PeerError, SettingsError, reason
 
 Tree = Any
 AXIS = "data"
-# On a CPU, images that settle at once. VGG-13 at batch 128 so takes 361 MB; with 32 it takes 462 MB
+# On a CPU, images that settle at once. VGG-13 at batch 128 so takes 383 MB; with 32 it takes 495 MB
 # and VGG-7 is 7 % faster.
 DEFAULT_SHARE = 16
 # A process whose socket closes is missed at once; these seconds are for a machine that vanishes
