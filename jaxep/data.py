@@ -113,7 +113,8 @@ def _divide(split: Split, test_size: float | int, seed: int) -> tuple[Split, Spl
     first, second = train_test_split(
         indices, test_size=test_size, random_state=seed, stratify=split.labels
     )
-    return tuple(Split(split.images[i], split.labels[i]) for i in (first, second))  # type: ignore[return-value]
+    one, other = (Split(split.images[i], split.labels[i]) for i in (first, second))
+    return one, other
 
 
 def _subset(key: str, split: Split, size: int) -> Split:

@@ -200,7 +200,8 @@ def vgg(
     couplings: list[Coupling] = []
     shape: tuple[int, ...] = image_shape
     for spec in parse_conv(conv):
-        link = Conv(shape, spec.features, padding=spec.padding, pool=spec.pool)  # type: ignore[arg-type]
+        height, width, channels = shape
+        link = Conv((height, width, channels), spec.features, padding=spec.padding, pool=spec.pool)
         if min(link.out_shape[:2]) < 1:
             raise ValueError(
                 f"convolution {len(couplings) + 1} would leave a {link.out_shape[0]}x"

@@ -21,7 +21,7 @@ from jaxep.errors import PeerError, SettingsError, reason
 Tree = Any
 AXIS = "data"
 # On a CPU, images that settle at once. VGG-13 at batch 128 so takes 383 MB; with 32 it takes 495 MB
-# and VGG-7 is 7 % faster.
+# and VGG-7 was 7 % faster.
 DEFAULT_SHARE = 16
 # A process whose socket closes is missed at once; these seconds are for a machine that vanishes
 # without a word. One that is only paused for a while must not be taken for dead: with 20 it was.

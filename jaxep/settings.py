@@ -115,7 +115,7 @@ def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
             values that do not fit each other.
     """
     given = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
-    types = {field.name: field.type for field in dataclasses.fields(Settings)}
+    types: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Settings)}
     for key, value in given.items():
         if key not in types:
             name = _short(key) if isinstance(key, str) else _shown(key)
@@ -125,7 +125,7 @@ def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
     values = {}
     for key, kind in types.items():
         if key not in given:
-            raise SettingsError(f"config.{key} is missing: it must be {_TYPE_NAMES[kind]}")  # type: ignore[index]
+            raise SettingsError(f"config.{key} is missing: it must be {_TYPE_NAMES[kind]}")
         values[key] = _typed(key, given[key], kind)
         rule = RULES.get(key, ANY)
         if not rule.test(values[key]):

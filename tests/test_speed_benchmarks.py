@@ -19,13 +19,6 @@ def test_products_are_the_places_of_the_matrix_that_are_not_zero(size, padding):
     assert workload.products(Dense((2, 3, 4), 5)) == 24 * 5
 
 
-def test_a_step_goes_through_each_coupling_twice_and_through_the_inputs_not_at_all():
-    network = workload.problem("vgg5", 1).network
-    products = [workload.products(coupling) for coupling in network.couplings]
-    # A multiplication and an addition each, up and down, for 3 images.
-    assert workload.step_flops(network, 3) == 3 * 4 * sum(products[1:])
-
-
 @pytest.mark.parametrize(("size", "padding"), [(4, 1), (4, 0), (8, 1)])
 def test_lowerings_measures_all_that_fit_the_map(size, padding):
     times = lowerings.measure(size, padding, 32, rounds=1)
