@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import contraction_report, runs, systems
-from jaxep.diagnostics import lipschitz, transition
-from jaxep.primitive import Energy, Sweep, Tree, free_value, nudged_value
-from jaxep.solvers import Tolerance, relative_residual, tree_norm
+from jaxep.core.solvers import Tolerance, relative_residual, tree_norm
+from jaxep.core.sweep import Energy, Sweep, Tree, free_value, nudged_value
+from jaxep.core.theory import lipschitz, transition
 
 ORDERS = ("synchronous", "alternating")
 # A step counts as linear where ∂Φ/∂ξ moves by HΔ to this share of Δ, or to the rounding of ∂Φ/∂ξ.

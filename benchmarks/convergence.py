@@ -15,13 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import convergence_report, nets, runs, systems
-from jaxep import data as data_lib
-from jaxep import teachers, training
-from jaxep.diagnostics import energy_per_sample
-from jaxep.primitive import Energy, Sweep, Tree, free_value, nudged_value
-from jaxep.settings import from_config, load_config_file
-from jaxep.solvers import relative_residual
-from jaxep.teaching import build_teacher, load_teacher
+from jaxep.core.solvers import relative_residual
+from jaxep.core.sweep import Energy, Sweep, Tree, free_value, nudged_value
+from jaxep.core.theory import energy_per_sample
+from jaxep.nets import teachers
+from jaxep.training import data as data_lib
+from jaxep.training import loop as training
+from jaxep.training.settings import from_config, load_config_file
+from jaxep.training.teaching import build_teacher, load_teacher
 
 SIGNALS = ("LE", "KD")
 # An alternating sweep moves every layer once from the newest states; it advances as far as two

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.provenance import RESULTS, load, save
-from jaxep.reporting import read_metrics
+from jaxep.run.reporting import read_metrics
 
 ROOT = Path(__file__).parent.parent
 # cifar10_small_frozen: the net of cifar10_small_le in which only the readout learns.

@@ -14,9 +14,9 @@ import tempfile
 import time
 
 from benchmarks.provenance import load, save
-from jaxep.reporting import read_metrics
-from jaxep.settings import from_config, load_config_file
-from jaxep.training import fit
+from jaxep.run.reporting import read_metrics
+from jaxep.training.loop import fit
+from jaxep.training.settings import from_config, load_config_file
 
 
 def score(name: str, changes: dict) -> dict:

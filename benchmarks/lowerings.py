@@ -17,12 +17,12 @@ import jax.numpy as jnp
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-import train
 from benchmarks import show
 from benchmarks.provenance import RESULTS, save
 from benchmarks.workload import seconds
-from jaxep.couplings import Conv, LoweringName
-from jaxep.parallel import samples_over_devices
+from jaxep import cli as train
+from jaxep.nets.couplings import Conv, LoweringName
+from jaxep.training.parallel import samples_over_devices
 
 # (height and width below, padding)
 MAPS = ((2, 1), (4, 0), (4, 1), (8, 1), (16, 1), (32, 1))

@@ -18,14 +18,16 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-import train
 from benchmarks import show
 from benchmarks.provenance import RESULTS, save
 from benchmarks.runs import Run, settings_of
-from jaxep import data as data_lib
-from jaxep import teachers, teaching, updates
-from jaxep.settings import Settings, from_config, load_config_file
-from jaxep.tasks import ep_task
+from jaxep import cli as train
+from jaxep.nets import teachers
+from jaxep.training import data as data_lib
+from jaxep.training import steps as updates
+from jaxep.training import teaching
+from jaxep.training.settings import Settings, from_config, load_config_file
+from jaxep.training.tasks import ep_task
 
 BPTT = {"estimator": "bptt", "t_free": 140}
 # (size, method): config, changes, megabytes in the paper (GPU, batch 128).

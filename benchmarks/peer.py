@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from benchmarks.torch_reference import Chain, States
-from jaxep.couplings import Conv
-from jaxep.network import Network
+from jaxep.nets.couplings import Conv
+from jaxep.nets.graph import Network
 
 
 def load(folder: str) -> Any:

@@ -19,14 +19,16 @@ import jax.numpy as jnp
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-import train
 from benchmarks import show, systems
 from benchmarks.provenance import RESULTS, save
 from benchmarks.runs import Run
 from benchmarks.solvers import SHALLOW, digits, error, trained
-from jaxep import estimators, signals, solvers, updates
-from jaxep.couplings import Conv, LoweringName
-from jaxep.primitive import Energy
+from jaxep import cli as train
+from jaxep.core import estimators, solvers
+from jaxep.core.sweep import Energy
+from jaxep.nets import heads as signals
+from jaxep.nets.couplings import Conv, LoweringName
+from jaxep.training import steps as updates
 
 BETAS = (0.03, 0.1, 0.3, 1.0, 2.0)
 FREE, NUDGE = (solvers.Fixed(steps, "alternating", 1.4) for steps in (60, 30))

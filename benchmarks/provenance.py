@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jaxep.origin import provenance
-from jaxep.reporting import write_atomically
+from jaxep.run.provenance import provenance
+from jaxep.run.reporting import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -29,7 +29,7 @@ from benchmarks import (
     tables,
     vanishing_report,
 )
-from jaxep.reporting import write_atomically
+from jaxep.run.reporting import write_atomically
 
 Result = dict[str, Any]
 

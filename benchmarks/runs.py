@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import train
 from benchmarks import provenance
-from jaxep.reporting import read_layers, read_metrics
-from jaxep.settings import Settings, from_config, load_config_file, to_dict
+from jaxep import cli as train
+from jaxep.run.reporting import read_layers, read_metrics
+from jaxep.training.settings import Settings, from_config, load_config_file, to_dict
 
 ROOT = Path(__file__).parent.parent
 SCALES = ("small", "paper", "tiny")

@@ -26,12 +26,13 @@ from matplotlib.figure import Figure
 
 from benchmarks.provenance import RESULTS, save
 from benchmarks.workload import step_flops
-from jaxep import parallel, signals
-from jaxep.data import CLASSES, Dataset, Split, moments
-from jaxep.settings import IMAGE_SHAPES, from_config, load_config_file
-from jaxep.tasks import build_network, build_signal
-from jaxep.training import load_data, make_task
-from jaxep.updates import init_state, train_chunk
+from jaxep.nets import heads as signals
+from jaxep.training import parallel
+from jaxep.training.data import CLASSES, Dataset, Split, moments
+from jaxep.training.loop import load_data, make_task
+from jaxep.training.settings import IMAGE_SHAPES, from_config, load_config_file
+from jaxep.training.steps import init_state, train_chunk
+from jaxep.training.tasks import build_network, build_signal
 
 ROOT = Path(__file__).parent.parent
 DEVICES = (1, 2, 4, 8)

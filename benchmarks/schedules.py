@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import nets, runs, show
-from jaxep.signals import kappa_schedule
+from jaxep.nets.heads import kappa_schedule
 
 KINDS = ("constant", "linear", "exponential", "cosine")
 STYLES = dict(zip(KINDS, ("0.3", "tab:purple", "tab:brown", "tab:cyan"), strict=True))

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from jaxep.reporting import write_atomically
+from jaxep.run.reporting import write_atomically
 
 COLORS = {"STD": "tab:red", "LE": "tab:blue", "KD": "tab:orange", "KDW": "tab:green"}
 NAMES = {

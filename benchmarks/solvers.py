@@ -19,15 +19,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import train
 from benchmarks import systems, workload
 from benchmarks.provenance import load, save
 from benchmarks.runs import Run, settings_of
 from benchmarks.solvers_report import best, draw, table
-from jaxep import data as data_lib
-from jaxep import estimators, parallel, signals, solvers, tasks, training, updates
-from jaxep.primitive import Energy
-from jaxep.settings import Settings
+from jaxep import cli as train
+from jaxep.core import estimators, solvers
+from jaxep.core.sweep import Energy
+from jaxep.nets import heads as signals
+from jaxep.training import data as data_lib
+from jaxep.training import loop as training
+from jaxep.training import parallel, tasks
+from jaxep.training import steps as updates
+from jaxep.training.settings import Settings
 
 BETA = 0.1
 SHALLOW = {

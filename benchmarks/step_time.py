@@ -18,17 +18,19 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-import train
 from benchmarks import peer as peer_code
 from benchmarks import textbook, torch_reference
 from benchmarks.provenance import load, save
 from benchmarks.step_time_report import draw, table
 from benchmarks.workload import MATMUL, NETS, Problem, matmul_seconds, problem, seconds, step_flops
 from configs.base import get_config
-from jaxep import estimators, signals, solvers, tasks
-from jaxep.parallel import mean_over_devices, samples_over_devices
-from jaxep.primitive import Energy, Sweep, free_value
-from jaxep.settings import from_config
+from jaxep import cli as train
+from jaxep.core import estimators, solvers
+from jaxep.core.sweep import Energy, Sweep, free_value
+from jaxep.nets import heads as signals
+from jaxep.training import tasks
+from jaxep.training.parallel import mean_over_devices, samples_over_devices
+from jaxep.training.settings import from_config
 
 T_FREE, T_NUDGE, BETA = 250, 50, 0.25
 # The engine's ways to the equilibrium, all judged by `quality`. The first is tighter than the

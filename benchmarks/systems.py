@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import runs
-from jaxep import data as data_lib
-from jaxep import signals, training
-from jaxep.checkpoints import Checkpoints
-from jaxep.network import Network
-from jaxep.primitive import Energy
-from jaxep.settings import Settings
-from jaxep.tasks import TeacherFeatures, build_network, build_signal, ep_task
-from jaxep.updates import init_state
+from jaxep.core.sweep import Energy
+from jaxep.nets import heads as signals
+from jaxep.nets.graph import Network
+from jaxep.run.checkpoints import Checkpoints
+from jaxep.training import data as data_lib
+from jaxep.training import loop as training
+from jaxep.training.settings import Settings
+from jaxep.training.steps import init_state
+from jaxep.training.tasks import TeacherFeatures, build_network, build_signal, ep_task
 
 Tree = Any
 

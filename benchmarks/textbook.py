@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxep.couplings import Conv, Coupling
-from jaxep.network import Network
+from jaxep.nets.couplings import Conv, Coupling
+from jaxep.nets.graph import Network
 
 
 def drive(coupling: Coupling, layer: dict[str, jax.Array], lower: jax.Array) -> jax.Array:

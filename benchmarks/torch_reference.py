@@ -12,8 +12,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from jaxep.couplings import Conv
-from jaxep.network import Network
+from jaxep.nets.couplings import Conv
+from jaxep.nets.graph import Network
 
 States = list[torch.Tensor]
 

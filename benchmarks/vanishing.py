@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from benchmarks import nets, runs, systems, vanishing_report
-from jaxep import diagnostics
-from jaxep.tasks import build_estimator
+from jaxep.core import theory as diagnostics
+from jaxep.training.tasks import build_estimator
 
 SIGNALS = ("STD", "LE", "KD")
 QUANTITIES = ("activity", "gradient", "displacement")

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxep import signals
-from jaxep.couplings import Conv, Coupling
-from jaxep.network import Network, vgg
-from jaxep.primitive import Energy, hard_sigmoid
+from jaxep.core.sweep import Energy, hard_sigmoid
+from jaxep.nets import heads as signals
+from jaxep.nets.couplings import Conv, Coupling
+from jaxep.nets.graph import Network, vgg
 
 NETS = {
     "vgg5": ("128 M 256 M 512 M 512v M", ()),

@@ -1,9 +1,8 @@
 """jaxep: equilibrium propagation in JAX, for deep networks and any energy of yours."""
 
 from jaxep._version import __version__
-from jaxep.estimators import BPTT, EP, Aux, Implicit, centered, one_sided, random_sign
-from jaxep.primitive import Energy, hard_sigmoid, phi_aug, relu
-from jaxep.solvers import (
+from jaxep.core.estimators import BPTT, EP, Aux, Implicit, centered, one_sided, random_sign
+from jaxep.core.solvers import (
     AndersonAcceleration,
     Fixed,
     FixedPointIteration,
@@ -11,6 +10,7 @@ from jaxep.solvers import (
     Solver,
     Tolerance,
 )
+from jaxep.core.sweep import Energy, hard_sigmoid, phi_aug, relu
 
 __all__ = [
     "BPTT",

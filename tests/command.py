@@ -8,11 +8,11 @@ from pathlib import Path
 
 import jax
 
-from jaxep.checkpoints import read_state
-from jaxep.fingerprints import fingerprints, named_leaves
-from jaxep.settings import from_config, load_config_file
-from jaxep.training import load_data, make_task
-from jaxep.updates import init_state
+from jaxep.run.checkpoints import read_state
+from jaxep.run.fingerprints import fingerprints, named_leaves
+from jaxep.training.loop import load_data, make_task
+from jaxep.training.settings import from_config, load_config_file
+from jaxep.training.steps import init_state
 
 ROOT = Path(__file__).parent.parent
 # Seconds after which what does not come is taken to hang. A run here takes 20 of a core of its own;

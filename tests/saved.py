@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxep.checkpoints import Checkpoints
+from jaxep.run.checkpoints import Checkpoints
 
 
 @flax.struct.dataclass

@@ -1,0 +1,165 @@
+"""Solvers of the equilibrium ξ = σ(∂Φ_Aug/∂ξ): one interface, `run(energy, value, states)`.
+
+A solver is a small frozen object, so it can be closed over by a jitted function. All return one
+`Solution`; a failure to converge is a value in it, the residual.
+"""
+
+import abc
+import dataclasses
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxep.core.sweep import Energy, Position, Sweep, Tree, Value
+
+
+class Solution(NamedTuple):
+    """Where a solver ended.
+
+    Attributes:
+        states: the last states.
+        steps: sweeps done, an int32 scalar.
+        residual: ||F(ξ) - ξ|| / ||ξ|| over the whole batch in the last sweep F, a scalar.
+    """
+
+    states: Tree
+    steps: jax.Array
+    residual: jax.Array
+
+
+def tree_norm(tree: Tree) -> jax.Array:
+    """Euclidean norm over all leaves, in float32 at least."""
+    wide = [leaf.astype(_wide(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in wide))
+
+
+def _wide(*leaves: jax.Array):
+    return jnp.result_type(jnp.float32, *leaves)
+
+
+def relative_residual(new: Tree, old: Tree, relaxation: float = 1.0) -> jax.Array:
+    """||new - old|| / (ω ||old||): comparable between plain and over-relaxed sweeps."""
+    change = tree_norm(jax.tree.map(jnp.subtract, new, old))
+    scale = relaxation * tree_norm(old)
+    return change / jnp.maximum(scale, jnp.finfo(change.dtype).tiny)
+
+
+@dataclasses.dataclass(frozen=True)
+class Solver(abc.ABC):
+    """What all solvers share; `Fixed` and the others say when to stop and how to step.
+
+    Attributes:
+        steps: number of sweeps T, or the largest number allowed. Over 0.
+        order: "synchronous" or "alternating", see `primitive.Sweep`.
+        relaxation: ω of over-relaxation, in (0, 2); 1 is the plain transition.
+    """
+
+    steps: int
+    order: str = "synchronous"
+    relaxation: float = 1.0
+
+    def run(self, energy: Energy, value: Value, states: Tree) -> Solution:
+        """Climbs `value` (Φ or Φ_Aug as a function of the states) from `states`."""
+        return self.iterate(Sweep(energy, value, self.order, self.relaxation), states)
+
+    @abc.abstractmethod
+    def iterate(self, sweep: Sweep, states: Tree) -> Solution:
+        """Repeats `sweep` from `states`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed(Solver):
+    """`steps` sweeps, as in the paper."""
+
+    def iterate(self, sweep: Sweep, states: Tree) -> Solution:
+        start = sweep.begin(states)
+        old = jax.lax.fori_loop(0, self.steps - 1, lambda _, position: sweep.step(position), start)
+        new = sweep.step(old).states
+        steps = jnp.asarray(self.steps, jnp.int32)
+        return Solution(new, steps, relative_residual(new, old.states, self.relaxation))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance(Solver):
+    """Sweeps until the batch's relative residual is under `tol`, `steps` at most.
+
+    Attributes:
+        tol: bound on ||F(ξ) - ξ|| / ||ξ||, dimensionless.
+    """
+
+    tol: float = 1e-4
+
+    def iterate(self, sweep: Sweep, states: Tree) -> Solution:
+        def advance(states, memory):
+            new, memory = sweep.step(Position(states, memory))
+            return new, memory, relative_residual(new, states, self.relaxation)
+
+        return self._until_converged(advance, *sweep.begin(states))
+
+    def _until_converged(self, advance, states: Tree, memory: Any) -> Solution:
+        """The loop of every solver that stops by itself; `memory` is what a method carries."""
+
+        def unfinished(carry):
+            solution, _ = carry
+            return (solution.residual > self.tol) & (solution.steps < self.steps)
+
+        def body(carry):
+            solution, memory = carry
+            new, memory, residual = advance(solution.states, memory)
+            return Solution(new, solution.steps + 1, residual), memory
+
+        infinite = jnp.asarray(jnp.inf, _wide(*jax.tree.leaves(states)))
+        start = Solution(states, jnp.zeros((), jnp.int32), infinite)
+        return jax.lax.while_loop(unfinished, body, (start, memory))[0]
+
+
+def _jaxopt():
+    with warnings.catch_warnings():
+        # jaxopt warns at import that it is no longer maintained; it stays behind this file.
+        warnings.simplefilter("ignore")
+        import jaxopt
+    return jaxopt
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedPointIteration(Tolerance):
+    """jaxopt's FixedPointIteration, driven by our loop."""
+
+    def method(self, sweep: Sweep):
+        """The jaxopt solver of `sweep`."""
+        return _jaxopt().FixedPointIteration(sweep, implicit_diff=False)
+
+    def iterate(self, sweep: Sweep, states: Tree) -> Solution:
+        method = self.method(sweep)
+
+        def advance(states, memory):
+            new, memory = method.update(states, memory)
+            # jaxopt's error is ||F(y) - y|| at the point y where it evaluated the sweep, which
+            # for Anderson is the extrapolated one; jaxopt stops on it, so do we.
+            scale = self.relaxation * jnp.maximum(tree_norm(new), jnp.finfo(memory.error).tiny)
+            return new, memory, memory.error / scale
+
+        return self._until_converged(advance, states, method.init_state(states))
+
+
+@dataclasses.dataclass(frozen=True)
+class AndersonAcceleration(FixedPointIteration):
+    """jaxopt's AndersonAcceleration of the sweep.
+
+    The first `history` sweeps are plain ones; what it returns is always σ of something.
+
+    Attributes:
+        history: number of past iterates that are combined; memory grows by twice as many states.
+        ridge: regularisation of the least squares problem.
+    """
+
+    history: int = 5
+    ridge: float = 1e-5
+
+    def method(self, sweep: Sweep):
+        """The jaxopt solver of `sweep`."""
+        return _jaxopt().AndersonAcceleration(
+            sweep, history_size=self.history, ridge=self.ridge, implicit_diff=False
+        )

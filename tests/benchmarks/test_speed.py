@@ -1,0 +1,72 @@
+"""The benchmarks of speed and memory: what they count, that they compare like with like."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
+import jax.numpy as jnp
+import pytest
+
+from benchmarks import lowerings, memory, solvers, solvers_report, workload
+from jaxep.nets.couplings import Conv, Dense
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("size", [(4, 6), (5, 3)])
+def test_products_are_the_places_of_the_matrix_that_are_not_zero(size, padding):
+    coupling = Conv((*size, 2), 3, padding=padding, lowering="dense")
+    matrix = coupling.prepare({"kernel": jnp.ones((3, 3, 2, 3)), "bias": jnp.zeros(3)}).forward
+    assert workload.products(coupling) == jnp.count_nonzero(matrix)
+    assert workload.products(Dense((2, 3, 4), 5)) == 24 * 5
+
+
+@pytest.mark.parametrize(("size", "padding"), [(4, 1), (4, 0), (8, 1)])
+def test_lowerings_measures_all_that_fit_the_map(size, padding):
+    times = lowerings.measure(size, padding, 32, rounds=1)
+    fit = {name for name, largest in lowerings.LARGEST_MAP.items() if size <= largest}
+    assert set(times) == fit and min(times.values()) > 0
+    row = {"map": size, "padding": padding, "channels": 32, "ms": times}
+    assert f"{times['winograd']:.3f}" in lowerings.table({"rows": [row]})
+
+
+def test_a_smaller_tolerance_is_nearer_to_the_settled_gradient():
+    p = solvers.PROBLEMS["4 layers, random"]()
+    run = solvers.gradient(p, "tolerance, alternating")
+    settled, steps = run(1e-6, 1e-6, 500)
+    assert max(steps) < 500
+    coarse, middle, fine = (
+        solvers.error(run(t, t / 5, 500)[0], settled) for t in (0.1, 1e-2, 1e-3)
+    )
+    assert fine < 0.1 * coarse and fine < middle < coarse
+    assert solvers.error(settled, solvers.exact(p, "alternating")) < 0.5  # EP's own error
+
+
+def test_fastest_is_the_least_time_under_the_error():
+    pairs = ((0.5, 0.1), (0.05, 0.3), (0.04, 0.2), (0.001, 0.9))
+    rows = [{"method": "a", "error": error, "seconds": seconds} for error, seconds in pairs]
+    assert solvers_report.fastest(rows, "a", goal=0.1) == rows[2]
+    assert solvers_report.fastest(rows, "a", goal=1e-4) is None
+    assert solvers_report.fastest(rows, "b") is None
+
+
+@pytest.mark.slow
+def test_memory_of_vgg7_with_local_errors_stays_under_250_mb():
+    alone = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=alone) as pool:
+        row = pool.submit(memory.measure, ("VGG-7", "LE"), 128).result()
+    assert row["arguments_mb"] < row["total_mb"] < 250
+
+
+def test_step_time_measures_a_small_net_and_refuses_other_states(monkeypatch):
+    pytest.importorskip("torch", reason="torch is no dependency: pip install torch")
+    from benchmarks import step_time, step_time_report
+
+    monkeypatch.setitem(workload.NETS, "vgg5", ("8 M 8 M 8 M", (8,)))
+    result = step_time.measure("vgg5", 2, rounds=1, module=None, count=2)
+    assert all(engine["gap"] < 1e-5 for engine in result["states"].values())
+    told = step_time_report.table({"vgg5": result})
+    assert all(name in told for name in (*step_time.OURS, "PyTorch", "naive JAX"))
+    p = workload.problem("vgg5", 2)
+    right = step_time.naive_engine(p)
+    wrong = step_time.Engine(lambda steps: right.steps(steps + 1))
+    with pytest.raises(SystemExit, match="other: 2 samples differ"):
+        step_time.check(p, {"naive JAX": right, "other": wrong})

@@ -1,0 +1,193 @@
+"""The correctness test of the project: EP against the exact gradient, in float64 (SPEC 2)."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxep import (
+    BPTT,
+    EP,
+    Fixed,
+    Implicit,
+    Tolerance,
+    centered,
+    hard_sigmoid,
+    one_sided,
+    random_sign,
+)
+from jaxep.nets.graph import vgg
+from jaxep.nets.heads import (
+    Distillation,
+    LocalError,
+    NoSignal,
+    Targets,
+    WeightedDistillation,
+    energy,
+    init_params,
+)
+
+CLASSES, BATCH, UPSILON = 4, 3, (0, 1)
+TEACHER_SHAPES = ((3, 3, 4), (1, 1, 5))
+SIGNALS = ["std", "le", "kd", "kdw"]
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def signal_of(kind, shapes):
+    if kind == "le":
+        return LocalError(UPSILON, shapes, CLASSES)
+    if kind == "kd":
+        return Distillation(UPSILON)
+    if kind == "kdw":
+        return WeightedDistillation(UPSILON, shapes, TEACHER_SHAPES)
+    return NoSignal()
+
+
+def model(kind, has_readout=True, seed=0):
+    """A small conv + pool + dense net with units inside of (0, 1), its parameters and a batch."""
+    net = vgg(
+        "4 M 5 M",
+        (6,),
+        (6, 6, 2),
+        CLASSES,
+        conv_activation=hard_sigmoid,
+        dense_activation=hard_sigmoid,
+        has_readout=has_readout,
+    )
+    shapes = tuple(net.state_shapes[layer] for layer in UPSILON)
+    signal = signal_of(kind, shapes)
+    keys = jax.random.split(jax.random.key(seed), 4)
+    params = init_params(net, signal, keys[0], jnp.float64)
+    # Biases of 0.3 keep most units off the corners of the hard sigmoid, where Φ has no derivative.
+    layers = tuple({**layer, "bias": layer["bias"] + 0.3} for layer in params["layers"])
+    params = {**params, "layers": layers}
+    x = jax.random.uniform(keys[1], (BATCH, 6, 6, 2), jnp.float64)
+    labels = jax.random.randint(keys[2], (BATCH,), 0, CLASSES)
+    teacher_shapes = TEACHER_SHAPES if kind == "kdw" else shapes
+    features = tuple(jax.random.normal(keys[3], (BATCH, *s), jnp.float64) for s in teacher_shapes)
+    features = features if kind in ("kd", "kdw") else ()
+    return energy(net, signal), params, (x, Targets(labels, jnp.asarray(0.7), features))
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def error(estimate, exact):
+    return np.linalg.norm(flat(estimate) - flat(exact)) / np.linalg.norm(flat(exact))
+
+
+def gradient(estimator, system):
+    model_energy, params, batch = system
+    return jax.jit(estimator.value_and_grad(model_energy))(params, batch, jax.random.key(0))[1]
+
+
+FREE = Tolerance(2000, "alternating", tol=1e-14)
+
+
+@functools.cache
+def setting(kind, has_readout=True):
+    """A model and its exact gradient: computed once for all tests that compare with it."""
+    system = model(kind, has_readout)
+    return system, gradient(Implicit(FREE, tol=1e-13), system)
+
+
+def ep_gradients(system, sizes, betas=centered):
+    """EP gradients for several β, compiled once: β is traced."""
+    model_energy, params, batch = system
+
+    @jax.jit
+    def at(beta):
+        estimator = EP(beta, FREE, FREE, betas)
+        return estimator.value_and_grad(model_energy)(params, batch, jax.random.key(0))[1]
+
+    return [at(beta) for beta in sizes]
+
+
+@pytest.mark.parametrize("has_readout", [True, False])
+@pytest.mark.parametrize("kind", SIGNALS)
+def test_implicit_equals_finite_differences_of_the_free_loss(kind, has_readout):
+    system, exact = setting(kind, has_readout)
+    model_energy, params, batch = system
+    estimate = jax.jit(Implicit(FREE, tol=1e-13).value_and_grad(model_energy))
+    direction = jax.tree.map(
+        lambda p: jax.random.normal(jax.random.key(p.size), p.shape, p.dtype), params
+    )
+
+    def loss_at(epsilon):
+        moved = jax.tree.map(lambda p, d: p + epsilon * d, params, direction)
+        return estimate(moved, batch, jax.random.key(0))[0]
+
+    slope = (loss_at(1e-6) - loss_at(-1e-6)) / 2e-6
+    expected = np.dot(flat(exact), flat(direction))
+    np.testing.assert_allclose(slope, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", SIGNALS)
+def test_full_bptt_equals_implicit(kind):
+    system, exact = setting(kind)
+    full = BPTT(Fixed(200, "alternating"), unrolled=200)
+    assert error(gradient(full, system), exact) < 1e-8
+
+
+def test_truncated_bptt_approaches_full_bptt():
+    system, exact = setting("le")
+    errors = [
+        error(gradient(BPTT(Fixed(200, "alternating"), k), system), exact) for k in (2, 10, 40)
+    ]
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]
+
+
+@pytest.mark.parametrize("has_readout", [True, False])
+@pytest.mark.parametrize("kind", SIGNALS)
+@pytest.mark.parametrize(("betas", "order"), [(centered, 2), (one_sided, 1), (random_sign, 1)])
+def test_error_of_ep_falls_with_its_order_in_beta(kind, betas, order, has_readout):
+    system, exact = setting(kind, has_readout)
+    sizes = np.array([4e-3, 2e-3, 1e-3])
+    errors = [error(estimate, exact) for estimate in ep_gradients(system, sizes, betas)]
+    slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
+    assert slope == pytest.approx(order, abs=0.1), errors
+
+
+@pytest.mark.parametrize("kind", SIGNALS)
+def test_every_parameter_has_the_direction_of_exact_and_bptt_gradients(kind):
+    system, implicit = setting(kind)
+    estimate = ep_gradients(system, [1e-3])[0]
+    for exact in (implicit, gradient(BPTT(Fixed(200, "alternating"), 200), system)):
+        for path, leaf in jax.tree.leaves_with_path(exact):
+            mine = flat([value for p, value in jax.tree.leaves_with_path(estimate) if p == path])
+            cosine = np.dot(mine, np.ravel(leaf)) / np.linalg.norm(mine) / np.linalg.norm(leaf)
+            assert cosine > 0.999, (path, cosine)
+
+
+@pytest.mark.parametrize("order", ["synchronous", "alternating"])
+def test_bfloat16_phases_give_a_float32_gradient_of_the_same_direction(order):
+    with jax.enable_x64(False):
+        network = vgg(
+            "8 M 8 M",
+            (6,),
+            (8, 8, 3),
+            4,
+            conv_activation=hard_sigmoid,
+            dense_activation=hard_sigmoid,
+        )
+        model = energy(network, NoSignal())
+        params = init_params(network, NoSignal(), jax.random.key(0), jnp.float32)
+        x = jax.random.normal(jax.random.key(1), (16, 8, 8, 3), jnp.float32)
+        targets = Targets(jnp.arange(16) % 4)
+        ep = EP(1.0, Tolerance(40, order, tol=1e-3), Tolerance(20, order, tol=1e-3))
+        estimate = jax.jit(ep.value_and_grad(model))
+        _, exact, _ = estimate(params, (x, targets), jax.random.key(2))
+        _, rough, aux = estimate(params, (x.astype(jnp.bfloat16), targets), jax.random.key(2))
+        assert {state.dtype for state in aux.free.states} == {jnp.dtype(jnp.bfloat16)}
+        assert {leaf.dtype for leaf in jax.tree.leaves(rough)} == {jnp.dtype(jnp.float32)}
+        a, b = (jnp.concatenate([v.ravel() for v in jax.tree.leaves(t)]) for t in (exact, rough))
+        cosine = float(a @ b / jnp.linalg.norm(a) / jnp.linalg.norm(b))
+        assert 0.95 < cosine < 1 - 1e-7  # and not silently float32

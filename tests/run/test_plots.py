@@ -1,0 +1,135 @@
+"""Pictures of a run: every panel is drawn from what there is, without a warning."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxep.run import plots
+from jaxep.run.reporting import METRIC_COLUMNS
+
+
+@pytest.fixture(autouse=True)
+def _no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures saved while a test runs."""
+    figures = []
+    save = plots._save
+    monkeypatch.setattr(plots, "_save", lambda f, path: (figures.append(f), save(f, path)))
+    return figures
+
+
+def metrics(epochs, **columns):
+    values = {column: list(np.linspace(1.0, 0.1, epochs)) for column in METRIC_COLUMNS}
+    return {**values, "epoch": list(range(1, epochs + 1)), **columns}
+
+
+def layer_rows(epochs, layers):
+    return [
+        {"epoch": e, "layer": f"conv{i}", "activity": 0.5, "gradient": 10.0**-i, "displacement": 1}
+        for e in range(1, epochs + 1)
+        for i in range(layers)
+    ]
+
+
+def lines(figure):
+    return {
+        axes.get_title(): {line.get_label(): line.get_xydata() for line in axes.get_lines()}
+        for axes in figure.axes
+    }
+
+
+def is_picture(path, width, height):
+    """A PNG of about this size that is not one colour."""
+    with Image.open(path) as image:
+        spread = np.asarray(image.convert("L")).std()
+        near = abs(image.width - width) < 20 and abs(image.height - height) < 20
+        return image.format == "PNG" and near and spread > 5
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 250])
+def test_curves_show_every_column(tmp_path, drawn, epochs):
+    plots.curves(metrics(epochs), tmp_path / "curves.png")
+    assert is_picture(tmp_path / "curves.png", 1560, 840)
+    panels = lines(drawn[0])
+    assert {title: set(drawn) for title, drawn in panels.items()} == {
+        "loss": {"train", "test"},
+        "accuracy": {"train", "test"},
+        "κ": {"κ"},
+        "residual": {"free", "nudged"},
+        "steps": {"free", "nudged"},
+        "learning rate": {"learning rate"},
+    }
+    # Accuracies are fractions in the table and percent in the picture.
+    np.testing.assert_allclose(panels["accuracy"]["test"][0], (1, 100))
+    if epochs == 1:
+        assert all(line.get_marker() == "." for ax in drawn[0].axes for line in ax.get_lines())
+
+
+def test_curves_of_a_teacher_and_of_a_run_with_gaps(tmp_path, drawn):
+    none, zero, gaps = [None] * 3, [0.0] * 3, [None, float("nan"), 0.5]
+    table = metrics(3, kappa=none, free_steps=none, nudge_steps=none, free_residual=none)
+    plots.curves({**table, "nudge_residual": zero, "train_loss": gaps}, tmp_path / "curves.png")
+    panels = lines(drawn[0])
+    assert panels["κ"] == panels["steps"] == {}
+    assert set(panels["residual"]) == {"nudged"}
+    np.testing.assert_array_equal(panels["loss"]["train"][:, 1], [np.nan, np.nan, 0.5])
+
+
+def test_layers_show_three_epochs(tmp_path, drawn):
+    plots.layers(layer_rows(30, 13), tmp_path / "layers.png")
+    assert is_picture(tmp_path / "layers.png", 1560, 504)
+    for axes in drawn[0].axes:
+        assert [line.get_label() for line in axes.get_lines()] == [
+            "epoch 10",
+            "epoch 20",
+            "epoch 30",
+        ]
+        assert [text.get_text() for text in axes.get_xticklabels()] == [
+            f"conv{i}" for i in range(13)
+        ]
+    assert [axes.get_yscale() for axes in drawn[0].axes] == ["linear", "log", "log"]
+
+
+def test_layer_names_do_not_overlap(tmp_path, drawn):
+    plots.layers(layer_rows(1, 13), tmp_path / "layers.png")
+    for axes in drawn[0].axes:
+        # At 60 degrees, text of height h needs h / sin(60) between its anchors.
+        place = [label.get_window_extent().x1 for label in axes.get_xticklabels()]
+        height = axes.get_xticklabels()[0].get_fontsize() * drawn[0].dpi / 72
+        assert np.diff(place).min() > height / np.sin(np.radians(60))
+
+
+def test_layers_leave_gaps_for_what_is_missing_or_zero(tmp_path, drawn):
+    rows = [
+        {"epoch": 1, "layer": "conv0", "activity": 0.0, "gradient": 0.0, "displacement": None},
+        {"epoch": 1, "layer": "out", "activity": float("nan"), "gradient": 1e-3},
+    ]
+    plots.layers(rows, tmp_path / "layers.png")
+    panels = lines(drawn[0])
+    np.testing.assert_array_equal(panels["activity"]["epoch 1"][:, 1], [0.0, np.nan])
+    np.testing.assert_array_equal(panels["gradient"]["epoch 1"][:, 1], [np.nan, 1e-3])
+    assert panels["displacement"] == {}
+
+
+def test_layers_of_a_run_without_rows(tmp_path):
+    plots.layers([], tmp_path / "layers.png")
+    assert is_picture(tmp_path / "layers.png", 1560, 504)
+
+
+def test_matplotlib_keeps_its_global_state(tmp_path):
+    code = f"""
+import sys, jaxep.run.plots
+jaxep.run.plots.layers([], {str(tmp_path / "layers.png")!r})
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
