@@ -3,7 +3,9 @@
 The keys are flat, so that any of them can be set from the command line: --config.beta=0.5
 """
 
-from ml_collections import ConfigDict
+from typing import Any
+
+from ml_collections import ConfigDict, FieldReference
 
 
 def get_config() -> ConfigDict:
@@ -12,27 +14,38 @@ def get_config() -> ConfigDict:
     config.task = "ep"  # ep: the network learns by `estimator`; teacher: a VGG by backprop
     config.seed = 0  # of parameters, data order, augmentation and initial states
 
-    # Data
-    config.dataset = "cifar10"  # digits | cifar10 | cifar100
+    # Data: digits | cifar10 | cifar100 | mnist | fashion_mnist | svhn_cropped, or the path of an
+    # .npz file: images and labels, or train_images, train_labels, test_images and test_labels
+    config.dataset = "cifar10"
     config.data_dir = ""  # of tensorflow_datasets; empty: $TFDS_DATA_DIR, or its own default
     config.train_size = 0  # class-balanced subset of the training images; 0: all
     config.test_size = 0  # the same for the test images
     config.split = "test"  # test | validation: a fifth of the training images, test untouched
-    config.std_scale = 3.0  # CIFAR's std times this, as in the EP codebases; digits ignore it
-    config.augment = True  # CIFAR: crop with edge padding 4, flip; digits: crop with padding 1
+    config.std_scale = 3.0  # CIFAR's std times this, as in the EP codebases; others ignore it
+    # Random crops with edge padding: CIFAR and SVHN 4, MNIST and Fashion-MNIST 2, digits 1 pixels;
+    # random mirror images: CIFAR and Fashion-MNIST. Images of an .npz file stay as they are.
+    config.augment = True
 
-    # Network (Table 4): numbers are channels of 3x3 convolutions with padding 1 (64v: padding 0),
-    # M is the 2x2 max pool of the convolution before it
-    config.conv = "64 M 128 M 256 M 512 M 512 M"
-    config.hidden = (512,)  # neurons of each hidden dense layer
-    config.conv_activation = "hard_sigmoid"  # hard_sigmoid | relu; dense layers: hard_sigmoid
-    config.gain = 1.0  # weights start as U(-gain/sqrt(fan_in), gain/sqrt(fan_in))
+    # Network (Table 4, SPEC 10). A number is a convolution of so many channels, 3x3, stride 1,
+    # padded to keep the size; 64v: padding 0; 64k5: kernel 5x5; 64s2: stride 2; M and A: 2x2 max
+    # and average pool of the convolution before; R64: residual block. Empty: dense layers alone
+    config.conv = "64 M 128 M 256 M"
+    config.hidden = _any((512,))  # neurons of each hidden dense layer
+    config.wiring = "chain"  # chain | all: every layer joined with every other (conv empty)
+    # hard_sigmoid | relu | relu6 | hard_tanh | tanh | sigmoid | softplus | linear
+    config.conv_activation = "hard_sigmoid"
+    config.dense_activation = "hard_sigmoid"  # of hidden dense layers
+    config.output_activation = ""  # of the output neurons of a squared error; empty: as dense
+    # Weights start as U(-gain/sqrt(fan_in), gain/sqrt(fan_in)). A number for all, a tuple in the
+    # order of the weights (conv1, ..., fc1, ..., readout), or {"conv1": 0.5, "default": 1.0}
+    config.gain = _any(1.0)
     config.output_loss = "cross_entropy"  # readout outside of Φ | squared_error: output neurons
     config.init_states = "zeros"  # zeros | uniform: U(0, 1), before the free phase
 
     # Intermediate signals (eq. 7-9, 13-16)
     config.signal = "none"  # none | le | kd | kdw
-    config.signal_layers = ()  # Υ: neuron layers, 0 is the first convolution (after its pool)
+    # Υ: neuron layers, by number (0 is the first convolution, after its pool) or by name
+    config.signal_layers = _any(())
     config.kappa = 0.0  # κ_init
     config.kappa_schedule = "cosine"  # constant | linear | exponential | cosine, per epoch
     config.kappa_min = 0.0  # κ_min of the cosine schedule
@@ -44,7 +57,8 @@ def get_config() -> ConfigDict:
 
     # Gradient estimator and dynamics
     config.estimator = "ep"  # ep | bptt | implicit
-    config.ep_variant = "centered"  # centered (eq. 4) | one_sided (eq. 3) | random_sign
+    # centered (eq. 4) | one_sided (eq. 3) | random_sign | four_point (±β, ±2β: error β^4)
+    config.ep_variant = "centered"
     config.beta = 0.25  # nudging factor β
     config.t_free = 250  # sweeps of the free phase: exactly (fixed), or at most
     config.t_nudge = 50  # the same for each nudged phase
@@ -54,19 +68,23 @@ def get_config() -> ConfigDict:
     config.solver = "tolerance"  # fixed | tolerance | fixed_point | anderson (both of jaxopt)
     config.tol_free = 1e-3  # relative residual at which the free phase stops; unused by fixed
     config.tol_nudge = 2e-4  # the same for the nudged phases, whose displacement is small
-    config.order = "alternating"  # alternating: even, then odd layers | synchronous (the paper)
+    config.order = "alternating"  # alternating: one block after the other | synchronous (the paper)
     config.relaxation = 1.7  # ω in (0, 2); over 1: over-relaxation
     config.precision = "float32"  # of states and products | bfloat16 (ep only; not tried at scale)
     config.micro_batch = 0  # images of a device that settle at once; 0: 16 on a CPU, else all
 
-    # Optimizer: SGD, one learning rate for each weighted layer from the image upwards
-    config.learning_rates = (0.03,) * 7
-    config.momentum = 0.9
-    config.weight_decay = 3e-4  # coupled, on every parameter
+    # Optimizer
+    config.optimizer = "sgd"  # sgd | adam (both: weight decay joins the gradient) | adamw (apart)
+    # A number for all weights, a tuple in their order, or by name: {"conv1": 0.1, "default": 0.03};
+    # a signal's map has the rate of the layer it reads
+    config.learning_rates = _any(0.03)
+    config.momentum = 0.9  # β1 of adam and adamw
+    config.nesterov = False  # momentum that looks ahead
+    config.weight_decay = 3e-4  # on every parameter
     config.lr_schedule = "cosine"  # cosine to 0 over the run | constant
     config.batch_size = 128
     config.eval_batch_size = 200
-    config.epochs = 250
+    config.epochs = 250  # may grow where neither lr_schedule nor kappa_schedule looks at the end
     config.keep_checkpoints = 2  # the last ones; the best is kept as well
     # Updates between checkpoints within an epoch, 0: only at its end. A kill costs no more updates
     # than this; the digits' epochs are shorter, the paper's have four such parts.
@@ -80,3 +98,12 @@ def get_config() -> ConfigDict:
     config.teacher_workdir = ""  # where it was trained; empty: runs/<its name>
     config.train_teacher = False  # train it first where no trained one is found
     return config
+
+
+def _any(default: Any) -> FieldReference:
+    """A key that takes values of several types.
+
+    A ConfigDict holds a key to the type of its default otherwise, and the command line adds up the
+    tuples that it is given for a tuple.
+    """
+    return FieldReference(default, field_type=object)

@@ -7,7 +7,7 @@ already tells the classes apart is no longer pushed.
 
 from ml_collections import ConfigDict
 
-from configs.base import get_config as get_base
+from jaxep.configs.base import get_config as get_base
 
 
 def get_config() -> ConfigDict:

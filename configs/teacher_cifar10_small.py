@@ -5,7 +5,7 @@ It sees no image that its students do not see.
 
 from ml_collections import ConfigDict
 
-from configs.base import get_config as get_base
+from jaxep.configs.base import get_config as get_base
 
 
 def get_config() -> ConfigDict:

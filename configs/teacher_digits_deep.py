@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs.teacher_digits import get_config as get_base
+from jaxep.configs.teacher_digits import get_config as get_base
 
 
 def get_config() -> ConfigDict:

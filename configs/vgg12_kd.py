@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs.base import get_config as get_base
+from jaxep.configs.base import get_config as get_base
 
 
 def get_config() -> ConfigDict:

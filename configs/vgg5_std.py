@@ -7,7 +7,7 @@ entropy readout has this net, T, learning rates, weight decay, momentum, batch, 
 
 from ml_collections import ConfigDict
 
-from configs.base import get_config as get_base
+from jaxep.configs.base import get_config as get_base
 
 
 def get_config() -> ConfigDict:

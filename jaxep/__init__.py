@@ -1,7 +1,29 @@
 """jaxep: equilibrium propagation in JAX, for deep networks and any energy of yours."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from jaxep._version import __version__
-from jaxep.core.estimators import BPTT, EP, Aux, Implicit, centered, one_sided, random_sign
+from jaxep.core.activations import (
+    ContextualActivation,
+    hard_sigmoid,
+    hard_tanh,
+    linear,
+    relu,
+    relu6,
+)
+from jaxep.core.energy import Energy, FastPhi, energy_per_sample, initial_states, phi_aug
+from jaxep.core.estimators import (
+    BPTT,
+    EP,
+    Aux,
+    Stencil,
+    centered,
+    four_point,
+    one_sided,
+    random_sign,
+)
+from jaxep.core.implicit import Implicit
 from jaxep.core.solvers import (
     AndersonAcceleration,
     Fixed,
@@ -9,8 +31,29 @@ from jaxep.core.solvers import (
     Solution,
     Solver,
     Tolerance,
+    equilibrium,
 )
-from jaxep.core.sweep import Energy, hard_sigmoid, phi_aug, relu
+
+if TYPE_CHECKING:
+    from jaxep import energies, nets, training
+    from jaxep.training import fit, load_run
+
+# Found when they are asked for: an energy of one's own needs neither networks nor data sets.
+_LATER = {
+    "energies": "jaxep.energies",
+    "nets": "jaxep.nets",
+    "training": "jaxep.training",
+    "fit": "jaxep.training",
+    "load_run": "jaxep.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'jaxep' has no attribute {name!r}")
+    module = importlib.import_module(_LATER[name])
+    return module if module.__name__ == f"jaxep.{name}" else getattr(module, name)
+
 
 __all__ = [
     "BPTT",
@@ -18,17 +61,32 @@ __all__ = [
     "__version__",
     "AndersonAcceleration",
     "Aux",
+    "ContextualActivation",
     "Energy",
+    "FastPhi",
     "Fixed",
     "FixedPointIteration",
     "Implicit",
     "Solution",
     "Solver",
+    "Stencil",
     "Tolerance",
     "centered",
+    "energies",
+    "energy_per_sample",
+    "equilibrium",
+    "fit",
+    "four_point",
     "hard_sigmoid",
+    "hard_tanh",
+    "initial_states",
+    "linear",
+    "load_run",
+    "nets",
     "one_sided",
     "phi_aug",
     "random_sign",
     "relu",
+    "relu6",
+    "training",
 ]

@@ -2,21 +2,24 @@
 
 `ESTIMATOR.value_and_grad(energy)` returns a pure function
 
-    (params, (x, targets), key) -> (loss, grads, Aux)
+    (params, (x, targets), key, start=None) -> (loss, grads, Aux)
 
 for any `Energy`: `loss` is L_Total at the end of the free phase, averaged over the batch, and
-`grads` is a tree like `params` that estimates its derivative.
+`grads` is a tree like `params` that estimates its derivative. The free phase begins at `start`, or
+at the energy's initial states.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import math
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from jaxep.core.solvers import Solution, Solver, relative_residual
-from jaxep.core.sweep import Energy, Sweep, Tree, free_value, nudged_value, per_leaf, phi_aug
+from jaxep.core import checks
+from jaxep.core.energy import Energy, initial_states, phi_aug, total_loss
+from jaxep.core.solvers import Solution, Solver, as_solver, relative_residual
+from jaxep.core.sweep import Sweep, Tree, free_objective
 
 Batch = tuple[Any, Any]
 
@@ -35,45 +38,80 @@ class Aux(NamedTuple):
     nudged: Solution | None = None
 
 
-ValueAndGrad = Callable[[Tree, Batch, jax.Array], tuple[jax.Array, Tree, Aux]]
+class ValueAndGrad(Protocol):
+    """(params, (x, targets), key, start=None) -> (loss, grads, Aux), see the module."""
+
+    def __call__(
+        self, params: Tree, batch: Batch, key: jax.Array, start: Tree | None = None
+    ) -> tuple[jax.Array, Tree, Aux]: ...
 
 
 def mean_loss(energy: Energy, params: Tree, states: Tree, targets: Tree) -> jax.Array:
     """L_Total averaged over the batch, a scalar."""
-    return jnp.mean(energy.loss(params, states, targets))
+    return total_loss(energy, params, states, targets) / checks.batch_size(states)
 
 
-def free_phase(
-    energy: Energy, solver: Solver, params: Tree, x: Tree, key: jax.Array
-) -> tuple[Solution, tuple[Tree, Tree]]:
-    """Settles without nudging from the energy's initial states.
+@dataclasses.dataclass(frozen=True)
+class Stencil:
+    """Where EP differentiates Φ_Aug over β: dL/dw ≈ -(1/β) Σ_m c_m ∂Φ_Aug/∂w(ξ^{p_m β}; p_m β).
 
-    Returns:
-        (the equilibrium, what `energy.prepare` made of (params, x) for use in later phases).
+    Attributes:
+        points: p_m, in units of β. A point 0 is the free equilibrium and needs no phase.
+        weights: c_m, with Σ c_m = 0 and Σ c_m p_m = 1.
+        random_sign: β gets a random sign in every batch, so that errors of odd order cancel on
+            average.
+
+    Raises:
+        ValueError: the points and weights are no first derivative.
     """
-    prepared = energy.prepare(params, x)
-    start = energy.init_states(key, x)
-    return solver.run(energy, free_value(energy, *prepared), start), prepared
+
+    points: tuple[float, ...]
+    weights: tuple[float, ...]
+    random_sign: bool = False
+
+    def __post_init__(self) -> None:
+        pairs = list(zip(self.points, self.weights, strict=False))
+        total = sum(weight for _, weight in pairs)
+        slope = sum(point * weight for point, weight in pairs)
+        same = len(self.points) == len(self.weights) == len(set(self.points))
+        if not same or not math.isclose(slope, 1) or not math.isclose(total, 0, abs_tol=1e-9):
+            raise ValueError(
+                f"Stencil: points {self.points}, weights {self.weights}: must be as many different "
+                "points as weights, which sum to 0, and times the points to 1"
+            )
+
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """The points that need a nudged phase."""
+        return tuple(point for point in self.points if point)
+
+    def scale(self, beta: jax.Array | float, key: jax.Array) -> jax.Array:
+        """β with its sign, a scalar."""
+        sign = jax.random.rademacher(key, (), jnp.float32) if self.random_sign else 1.0
+        return jnp.asarray(beta * sign)
 
 
-def centered(beta: float, key: jax.Array) -> jax.Array:
-    """Nudging factors (β, -β) of the three-phase estimate, eq. 4: error O(β²)."""
-    del key
-    return jnp.asarray([beta, -beta])
+# Three phases, eq. 4: error O(β²).
+centered = Stencil((1.0, -1.0), (0.5, -0.5))
+# One nudged phase against the free states, eq. 3: error O(β).
+one_sided = Stencil((1.0, 0.0), (1.0, -1.0))
+# The same with β or -β, with equal chances.
+random_sign = Stencil((1.0, 0.0), (1.0, -1.0), random_sign=True)
+# Five phases: error O(β⁴).
+four_point = Stencil((1.0, -1.0, 2.0, -2.0), (2 / 3, -2 / 3, -1 / 12, 1 / 12))
+STENCILS = {
+    "centered": centered,
+    "one_sided": one_sided,
+    "random_sign": random_sign,
+    "four_point": four_point,
+}
 
 
-def one_sided(beta: float, key: jax.Array) -> jax.Array:
-    """Nudging factor (β,) against the free states, eq. 3: error O(β)."""
-    del key
-    return jnp.asarray([beta])
-
-
-def random_sign(beta: float, key: jax.Array) -> jax.Array:
-    """Nudging factor (β,) or (-β,) with equal chances: the O(β) error cancels on average."""
-    return beta * jax.random.rademacher(key, (1,), jnp.float32)
-
-
-VARIANTS = {"centered": centered, "one_sided": one_sided, "random_sign": random_sign}
+def begin(energy: Energy, params: Tree, x: Tree, key: jax.Array, start: Tree | None) -> Tree:
+    """The checked states at the start of the free phase."""
+    if start is None:
+        return initial_states(energy, key, params, x)
+    return checks.check_states(start, x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,28 +120,45 @@ class EP:
 
     Attributes:
         beta: nudging factor β, not 0.
-        free: solver of the free phase.
-        nudge: solver of the nudged phases, which start from the free equilibrium.
-        betas: the phases' nudging factors from (β, key): `centered`, `one_sided`, `random_sign`.
+        free: solver of the free phase; a number n is `Fixed(n)`.
+        nudge: the same for the nudged phases, which start from the free equilibrium.
+        stencil: the phases in units of β and their weights: `centered`, `one_sided`,
+            `random_sign`, `four_point`, or a `Stencil`.
+
+    Raises:
+        ValueError: β is 0 or not finite, or a solver is none.
     """
 
     beta: float
-    free: Solver
-    nudge: Solver
-    betas: Callable[[float, jax.Array], jax.Array] = centered
+    free: Solver | int
+    nudge: Solver | int
+    stencil: Stencil = centered
+
+    def __post_init__(self) -> None:
+        checks.finite_not_zero("EP: beta", self.beta)
+        if not isinstance(self.stencil, Stencil):
+            raise ValueError(
+                f"EP: stencil = {self.stencil!r}: must be a Stencil, as {', '.join(STENCILS)}"
+            )
+        object.__setattr__(self, "free", as_solver(self.free))
+        object.__setattr__(self, "nudge", as_solver(self.nudge))
 
     def value_and_grad(self, energy: Energy) -> ValueAndGrad:
-        """See the module: (params, (x, targets), key) -> (loss, grads, Aux)."""
+        """See the module: (params, (x, targets), key, start=None) -> (loss, grads, Aux)."""
 
-        def estimate(params: Tree, batch: Batch, key: jax.Array):
+        def estimate(params: Tree, batch: Batch, key: jax.Array, start: Tree | None = None):
             x, targets = batch
-            start_key, beta_key = jax.random.split(key)
-            free, prepared = free_phase(energy, self.free, params, x, start_key)
-            betas = self.betas(self.beta, beta_key)
-            start = jax.tree.map(lambda s: jnp.stack([s] * betas.size), free.states)
-            value = nudged_value(energy, *prepared, targets, betas)
-            nudged = self.nudge.run(energy, value, start)
-            grads = ep_gradient(energy, params, batch, free.states, nudged.states, betas)
+            start_key, sign_key = jax.random.split(key)
+            objective = free_objective(energy, params, x)
+            states = begin(energy, params, x, start_key, start)
+            free = as_solver(self.free).run(objective, states)
+            beta = self.stencil.scale(self.beta, sign_key)
+            betas = beta * jnp.asarray(self.stencil.phases, beta.dtype)
+            copies = jax.tree.map(lambda s: jnp.stack([s] * betas.size), free.states)
+            nudged = as_solver(self.nudge).run(objective.nudged(targets, betas), copies)
+            grads = ep_gradient(
+                energy, params, batch, free.states, nudged.states, self.stencil, beta
+            )
             loss = mean_loss(energy, params, free.states, targets)
             return loss, grads, Aux(free, nudged)
 
@@ -111,31 +166,39 @@ class EP:
 
 
 def ep_gradient(
-    energy: Energy, params: Tree, batch: Batch, free: Tree, nudged: Tree, betas: jax.Array
+    energy: Energy,
+    params: Tree,
+    batch: Batch,
+    free: Tree,
+    nudged: Tree,
+    stencil: Stencil,
+    beta: jax.Array,
 ) -> Tree:
-    """-(1/(β₊ - β₋)) [∂Φ_Aug/∂w(ξ₊; β₊) - ∂Φ_Aug/∂w(ξ₋; β₋)], averaged over the batch.
+    """-(1/β) Σ_m c_m ∂Φ_Aug/∂w(ξ^{p_m β}; p_m β), averaged over the batch: eq. 3, 4 and their like.
 
-    With two nudged phases (β, -β) this is eq. 4; with one, the other side is the free equilibrium
-    at β₋ = 0 and this is eq. 3. Since Φ_Aug holds -βL, readouts and maps get their gradient
-    (eq. 15) from the same expression.
+    Since Φ_Aug holds -βL, readouts and maps get their gradient (eq. 15) from the same expression.
 
     Args:
         energy: the model.
         params: at which to differentiate.
         batch: (x, targets).
         free: free equilibrium, leaves [batch, ...].
-        nudged: nudged equilibria, leaves [phases, batch, ...].
-        betas: [phases], one or two phases.
+        nudged: nudged equilibria, leaves [phases, batch, ...], in the order of the stencil's.
+        stencil: points and weights.
+        beta: β with its sign, a scalar.
     """
     x, targets = batch
-    if betas.size == 1:
-        nudged = jax.tree.map(lambda n, f: jnp.concatenate([n, f[None]]), nudged, free)
-        betas = jnp.append(betas, 0)
+    if 0.0 in stencil.points:
+        place = stencil.points.index(0.0)
+        nudged = jax.tree.map(
+            lambda n, f: jnp.concatenate([n[:place], f[None], n[place:]]), nudged, free
+        )
+    betas = beta * jnp.asarray(stencil.points, beta.dtype)
 
     def contrast(params: Tree) -> jax.Array:
         values = jax.vmap(lambda s, beta: phi_aug(energy, params, x, s, targets, beta))
-        plus, minus = values(nudged, betas)
-        return -(plus - minus) / ((betas[0] - betas[1]) * jax.tree.leaves(free)[0].shape[0])
+        total = values(nudged, betas) @ jnp.asarray(stencil.weights, beta.dtype)
+        return -total / (beta * checks.batch_size(free))
 
     return jax.grad(contrast)(params)
 
@@ -147,112 +210,57 @@ class BPTT:
     Memory grows with `unrolled` times the states.
 
     Attributes:
-        free: gives the number of steps T, the order and the relaxation; always run to T.
-        unrolled: K, through how many of the last steps to go back; K = T is full BPTT.
+        free: gives the number of steps T, the order and the relaxation; always run to T. A number
+            n is `Fixed(n)`.
+        unrolled: K, through how many of the last steps to go back; None: all, full BPTT.
+
+    Raises:
+        ValueError: K is not in 1, ..., T.
     """
 
-    free: Solver
-    unrolled: int
+    free: Solver | int
+    unrolled: int | None = None
+
+    def __post_init__(self) -> None:
+        free = as_solver(self.free)
+        unrolled = free.steps if self.unrolled is None else self.unrolled
+        checks.at_least_one("BPTT: unrolled", unrolled)
+        if unrolled > free.steps:
+            raise ValueError(
+                f"BPTT: unrolled = {unrolled}: must be at most the {free.steps} steps of the free "
+                "phase"
+            )
+        object.__setattr__(self, "free", free)
+        object.__setattr__(self, "unrolled", unrolled)
 
     def value_and_grad(self, energy: Energy) -> ValueAndGrad:
-        """See the module: (params, (x, targets), key) -> (loss, grads, Aux)."""
+        """See the module: (params, (x, targets), key, start=None) -> (loss, grads, Aux)."""
+        solver, unrolled = as_solver(self.free), self.unrolled
+        assert unrolled is not None
 
-        def run(step, states: Tree, count: int) -> tuple[Tree, Tree]:
-            """`count` steps of `step`; the states before the last one, and the last."""
+        def sweep_of(params: Tree, x: Tree, states: Tree) -> Sweep:
+            objective = free_objective(energy, params, x)
+            return Sweep.over(objective, states, solver.order, solver.relaxation)
+
+        def loss_of(params: Tree, batch: Batch, start: Tree):
+            x, targets = batch
+            step = sweep_of(params, x, start)
 
             def body(carry, _):
                 return (carry[1], step(carry[1])), None
 
-            return jax.lax.scan(body, (states, states), length=count)[0]
-
-        def loss_of(params: Tree, batch: Batch, start: Tree):
-            x, targets = batch
-            value = free_value(energy, *energy.prepare(params, x))
-            step = Sweep(energy, value, self.free.order, self.free.relaxation)
-            old, new = run(step, start, self.unrolled)
-            residual = relative_residual(*jax.lax.stop_gradient((new, old)), self.free.relaxation)
-            steps = jnp.asarray(self.free.steps, jnp.int32)
+            (old, new), _ = jax.lax.scan(body, (start, start), length=unrolled)
+            residual = relative_residual(*jax.lax.stop_gradient((new, old)), solver.relaxation)
+            steps = jnp.asarray(solver.steps, jnp.int32)
             return mean_loss(energy, params, new, targets), Solution(new, steps, residual)
 
-        def estimate(params: Tree, batch: Batch, key: jax.Array):
+        def estimate(params: Tree, batch: Batch, key: jax.Array, start: Tree | None = None):
             x, _ = batch
-            start = energy.init_states(jax.random.split(key)[0], x)
-            value = free_value(energy, *energy.prepare(params, x))
-            step = Sweep(energy, value, self.free.order, self.free.relaxation)
-            past = self.free.steps - self.unrolled
-            settled = jax.lax.fori_loop(0, past, lambda _, states: step(states), start)
+            states = begin(energy, params, x, jax.random.split(key)[0], start)
+            step, past = sweep_of(params, x, states), solver.steps - unrolled
+            settled = jax.lax.fori_loop(0, past, lambda _, at: step(at), states)
             grad = jax.value_and_grad(loss_of, has_aux=True)
             (loss, free), grads = grad(params, batch, jax.lax.stop_gradient(settled))
             return loss, grads, Aux(free)
 
         return estimate
-
-
-@dataclasses.dataclass(frozen=True)
-class Implicit:
-    """Recurrent backpropagation (Almeida 1990, Pineda 1987): exact at a stable equilibrium.
-
-    With H = ∂²Φ/∂ξ² and D = diag(σ') at the equilibrium, dL/dw = ∂L/∂w + <∂²Φ/∂w∂ξ, D λ> where
-    (I - H D) λ = ∂L/∂ξ. Its symmetric form, (I - D½ H D½) u = D½ ∂L/∂ξ with D λ = D½ u, is
-    positive definite at a strict minimum of E, so conjugate gradients solve it with products
-    alone and memory that does not grow with time.
-
-    Attributes:
-        free: solver of the free phase; the gradient is exact in the limit of its convergence.
-        tol: relative residual of the linear system.
-        steps: iterations at most.
-    """
-
-    free: Solver
-    tol: float = 1e-6
-    steps: int = 500
-
-    def value_and_grad(self, energy: Energy) -> ValueAndGrad:
-        """See the module: (params, (x, targets), key) -> (loss, grads, Aux)."""
-
-        def estimate(params: Tree, batch: Batch, key: jax.Array):
-            x, targets = batch
-            start_key = jax.random.split(key)[0]
-            free, prepared = free_phase(energy, self.free, params, x, start_key)
-            adjoint, residual = self._adjoint(energy, prepared, params, targets, free.states)
-
-            def contrast(params: Tree) -> jax.Array:
-                drive = jax.grad(free_value(energy, params, x))(free.states)
-                inner = jax.tree.map(lambda a, b: jnp.sum(a * b), drive, adjoint)
-                loss = mean_loss(energy, params, free.states, targets)
-                return loss + sum(jax.tree.leaves(inner))
-
-            loss = mean_loss(energy, params, free.states, targets)
-            solve = Solution(adjoint, jnp.zeros((), jnp.int32), residual)
-            return loss, jax.grad(contrast)(params), Aux(free, solve)
-
-        return estimate
-
-    def _adjoint(self, energy: Energy, prepared, params: Tree, targets: Tree, states: Tree):
-        """D λ = D½ u at `states`, and the relative residual of the system for u."""
-        drive = jax.grad(free_value(energy, *prepared))
-        root = _root_slopes(energy, drive(states))
-
-        def times_root(tree: Tree) -> Tree:
-            return jax.tree.map(jnp.multiply, root, tree)
-
-        def matrix(u: Tree) -> Tree:
-            product = jax.jvp(drive, (states,), (times_root(u),))[1]
-            return jax.tree.map(jnp.subtract, u, times_root(product))
-
-        slope = jax.grad(lambda s: mean_loss(energy, params, s, targets))(states)
-        right = times_root(slope)
-        u, _ = jax.scipy.sparse.linalg.cg(matrix, right, tol=self.tol, maxiter=self.steps)
-        return times_root(u), relative_residual(matrix(u), right)
-
-
-def _root_slopes(energy: Energy, arguments: Tree) -> Tree:
-    """sqrt(σ') of each unit at its argument ∂Φ/∂ξ."""
-    leaves, tree = jax.tree.flatten(arguments)
-
-    def root(activation, argument):
-        _, slope = jax.jvp(activation, (argument,), (jnp.ones_like(argument),))
-        return jnp.sqrt(slope)
-
-    activations = per_leaf(energy.activation, arguments)
-    return jax.tree.unflatten(tree, [root(*pair) for pair in zip(activations, leaves, strict=True)])

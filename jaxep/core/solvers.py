@@ -1,4 +1,4 @@
-"""Solvers of the equilibrium ξ = σ(∂Φ_Aug/∂ξ): one interface, `run(energy, value, states)`.
+"""Solvers of the equilibrium ξ = σ(∂Φ_Aug/∂ξ): one interface, `run(objective, states)`.
 
 A solver is a small frozen object, so it can be closed over by a jitted function. All return one
 `Solution`; a failure to converge is a value in it, the residual.
@@ -6,13 +6,16 @@ A solver is a small frozen object, so it can be closed over by a jitted function
 
 import abc
 import dataclasses
+import math
 import warnings
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxep.core.sweep import Energy, Position, Sweep, Tree, Value
+from jaxep.core import checks
+from jaxep.core.energy import Energy, initial_states
+from jaxep.core.sweep import ORDERS, Objective, Sweep, SweepState, Tree, free_objective
 
 
 class Solution(NamedTuple):
@@ -52,17 +55,25 @@ class Solver(abc.ABC):
 
     Attributes:
         steps: number of sweeps T, or the largest number allowed. Over 0.
-        order: "synchronous" or "alternating", see `primitive.Sweep`.
+        order: "synchronous" or "alternating", see `Sweep`.
         relaxation: ω of over-relaxation, in (0, 2); 1 is the plain transition.
+
+    Raises:
+        ValueError: a setting is not one of these.
     """
 
     steps: int
     order: str = "synchronous"
     relaxation: float = 1.0
 
-    def run(self, energy: Energy, value: Value, states: Tree) -> Solution:
-        """Climbs `value` (Φ or Φ_Aug as a function of the states) from `states`."""
-        return self.iterate(Sweep(energy, value, self.order, self.relaxation), states)
+    def __post_init__(self) -> None:
+        checks.at_least_one(f"{type(self).__name__}: steps", self.steps)
+        checks.one_of(f"{type(self).__name__}: order", self.order, ORDERS)
+        checks.between(f"{type(self).__name__}: relaxation", self.relaxation, 0, 2)
+
+    def run(self, objective: Objective, states: Tree) -> Solution:
+        """Climbs `objective` (Φ or Φ_Aug as a function of the states) from `states`."""
+        return self.iterate(Sweep.over(objective, states, self.order, self.relaxation), states)
 
     @abc.abstractmethod
     def iterate(self, sweep: Sweep, states: Tree) -> Solution:
@@ -75,7 +86,7 @@ class Fixed(Solver):
 
     def iterate(self, sweep: Sweep, states: Tree) -> Solution:
         start = sweep.begin(states)
-        old = jax.lax.fori_loop(0, self.steps - 1, lambda _, position: sweep.step(position), start)
+        old = jax.lax.fori_loop(0, self.steps - 1, lambda _, at: sweep.step(at), start)
         new = sweep.step(old).states
         steps = jnp.asarray(self.steps, jnp.int32)
         return Solution(new, steps, relative_residual(new, old.states, self.relaxation))
@@ -91,9 +102,13 @@ class Tolerance(Solver):
 
     tol: float = 1e-4
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.between(f"{type(self).__name__}: tol", self.tol, 0, math.inf)
+
     def iterate(self, sweep: Sweep, states: Tree) -> Solution:
         def advance(states, memory):
-            new, memory = sweep.step(Position(states, memory))
+            new, memory = sweep.step(SweepState(states, memory))
             return new, memory, relative_residual(new, states, self.relaxation)
 
         return self._until_converged(advance, *sweep.begin(states))
@@ -113,6 +128,46 @@ class Tolerance(Solver):
         infinite = jnp.asarray(jnp.inf, _wide(*jax.tree.leaves(states)))
         start = Solution(states, jnp.zeros((), jnp.int32), infinite)
         return jax.lax.while_loop(unfinished, body, (start, memory))[0]
+
+
+def as_solver(solver: Solver | int) -> Solver:
+    """`solver`, or `Fixed` of that many synchronous sweeps, as in the paper.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if isinstance(solver, Solver):
+        return solver
+    if checks.is_integer(solver):
+        return Fixed(solver)
+    raise ValueError(f"solver = {solver!r}: must be a solver, or a number of sweeps")
+
+
+def equilibrium(
+    energy: Energy,
+    solver: Solver | int,
+    params: Tree,
+    x: Tree,
+    key: jax.Array | None = None,
+    start: Tree | None = None,
+) -> Solution:
+    """The free equilibrium ξ = σ(∂Φ/∂ξ) of a batch.
+
+    Args:
+        energy: the model.
+        solver: of the phase; a number n is `Fixed(n)`.
+        params: as `energy.phi` takes them.
+        x: the batch of inputs.
+        key: of the initial states, where these are random; one, or one for each sample.
+        start: states to begin from, in the place of the energy's initial ones.
+
+    Returns:
+        States, sweeps done and relative residual.
+    """
+    if start is None:
+        start = initial_states(energy, key, params, x)
+    start = checks.check_states(start, x)
+    return as_solver(solver).run(free_objective(energy, params, x), start)
 
 
 def _jaxopt():
@@ -157,6 +212,11 @@ class AndersonAcceleration(FixedPointIteration):
 
     history: int = 5
     ridge: float = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.at_least_one(f"{type(self).__name__}: history", self.history)
+        checks.between(f"{type(self).__name__}: ridge", self.ridge, 0, math.inf)
 
     def method(self, sweep: Sweep):
         """The jaxopt solver of `sweep`."""

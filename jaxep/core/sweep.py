@@ -1,7 +1,7 @@
-"""The scalar primitive function and its dynamics, for any phi and any loss over any pytree.
+"""One pass of the transition ξ <- σ(∂Φ_Aug/∂ξ), over any pytree of states.
 
-Nothing here knows a network. An `Energy` is a pair of pure functions with the little that the
-dynamics need beside them; `Sweep` is one pass of the transition ξ <- σ(∂Φ_Aug/∂ξ).
+An `Objective` is what a phase climbs, Φ or Φ_Aug as a function of the states alone; a `Sweep`
+moves all states once. What Φ keeps of a leaf while it does not move is carried along.
 """
 
 import dataclasses
@@ -12,207 +12,224 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxep.core import blocks, checks
+from jaxep.core.activations import ContextualActivation, is_projection
+from jaxep.core.energy import Energy, total_loss
+
 Tree = Any
-Activation = Callable[[jax.Array], jax.Array]
+ORDERS = ("synchronous", "alternating")
 
 
-def hard_sigmoid(x: jax.Array) -> jax.Array:
-    """σ(x) = clip(x, 0, 1)."""
-    return jnp.clip(x, 0, 1)
+def _as_it_is(function: Callable) -> Callable:
+    return function
 
 
-def relu(x: jax.Array) -> jax.Array:
-    """σ(x) = max(x, 0)."""
-    return jnp.maximum(x, 0)
-
-
-def _keep(params: Tree, x: Tree) -> tuple[Tree, Tree]:
-    return params, x
-
-
-@dataclasses.dataclass(frozen=True)
-class Energy:
-    """An energy-based model: E(ξ) = 1/2 ||ξ||^2 - Φ(x, ξ, w), and the loss that nudges it.
+@dataclasses.dataclass(frozen=True, eq=False)  # by identity: `jax.jit` hashes a sweep
+class Objective:
+    """Φ or Φ_Aug as a function of the states alone, summed over the batch.
 
     Attributes:
-        phi: Φ(params, x, states), one value per sample [batch] or their sum. Samples must not
-            interact, and every leaf of `states` leads with the batch.
-        loss: L(params, states, targets) -> one value per sample, [batch].
-        init_states: (key, x) -> the states at the start of the free phase.
-        activation: σ, for all states, or a tree of functions that is a prefix of the states' tree.
-        prepare: (params, x) -> (params, x) for `phi` inside the loop: work that does not depend
-            on the states, done once per batch. phi(*prepare(params, x), states) must equal
-            phi(params, x, states).
-        blocks: for alternating sweeps, the number of the block in which each leaf moves: a tree of
-            ints that is a prefix of the states' tree. None: leaves take turns 0, 1, 0, 1, ... as
-            the layers of a chain do.
-        recall: (params, x, states, memory) -> (Φ, memory), for a Φ whose derivative in a leaf
-            needs something of that leaf that is worth keeping while it does not move. `memory` is
-            a list with an entry for each leaf: what an earlier call returned for it, or None. Φ
-            and its derivatives must equal those of `phi`. None: nothing is kept.
+        energy: the model; gives the loss, σ and the blocks.
+        params: as the loss takes them.
+        prepared: (params, x) as Φ gets them in the loop, see `FastPhi.prepare`.
+        value_and_cache: (states, cache) -> (value, cache), see `FastPhi.phi_and_cache`.
+        graph: states -> which of their leaves interact, and which the input drives.
+        over_phases: turns a function of one phase's arrays into one of this objective's.
     """
 
-    phi: Callable[[Tree, Tree, Tree], jax.Array]
-    loss: Callable[[Tree, Tree, Tree], jax.Array]
-    init_states: Callable[[jax.Array, Tree], Tree]
-    activation: Any = hard_sigmoid
-    prepare: Callable[[Tree, Tree], tuple[Tree, Tree]] = _keep
-    blocks: Any = None
-    recall: Callable[[Tree, Tree, Tree, list], tuple[jax.Array, list]] | None = None
+    energy: Energy
+    params: Tree
+    prepared: tuple[Tree, Tree]
+    value_and_cache: Callable[[Tree, list], tuple[jax.Array, list]]
+    graph: Callable[[Tree], tuple[blocks.Graph, blocks.Graph]]
+    over_phases: Callable[[Callable], Callable] = _as_it_is
+
+    def value(self, states: Tree) -> jax.Array:
+        """A scalar."""
+        return self.value_and_cache(states, empty_cache(states))[0]
+
+    def nudged(self, targets: Tree, betas: jax.Array) -> "Objective":
+        """The sum of Φ_Aug over several nudged phases, which are run as one batch.
+
+        Args:
+            targets: the same in every phase.
+            betas: nudging factors, [phases].
+
+        Returns:
+            An objective of states whose leaves are [phases, batch, ...].
+        """
+
+        def loss(states: Tree) -> jax.Array:
+            return total_loss(self.energy, self.params, states, targets)
+
+        def phase(states: Tree, cache: list, beta: jax.Array):
+            phi, cache = self.value_and_cache(states, cache)
+            return phi - beta * loss(states), cache
+
+        def value_and_cache(states: Tree, cache: list):
+            values, cache = jax.vmap(phase)(states, cache, betas)
+            return jnp.sum(values), cache
+
+        def graph(states: Tree):
+            one = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), states)
+            joined, driven = self.graph(one)
+            more, _ = blocks.interactions(lambda _, states: loss(states), (), one)
+            return [a | b for a, b in zip(joined, more, strict=True)], driven
+
+        return dataclasses.replace(
+            self, value_and_cache=value_and_cache, graph=graph, over_phases=_vmap_phases
+        )
+
+    def activate(self, index: int, argument: jax.Array, states: Tree) -> jax.Array:
+        """σ of the leaf `index` at its argument."""
+        sigma = self.activations(states)[index]
+        if not isinstance(sigma, ContextualActivation):
+            return sigma(argument)
+        moved = self.over_phases(lambda a, s: sigma.function(a, *self.prepared, s))
+        return moved(argument, states)
+
+    def activations(self, states: Tree) -> list:
+        """σ of each leaf of the states."""
+        return checks.per_leaf("activation", self.energy.activation, states)
 
 
-@dataclasses.dataclass(frozen=True)
-class Value:
-    """Φ or Φ_Aug as a function of the states alone, summed over the batch: a scalar.
+def _vmap_phases(function: Callable) -> Callable:
+    return jax.vmap(function)
 
-    Attributes:
-        recall: (states, memory) -> (value, memory), see `Energy.recall`.
+
+def free_objective(energy: Energy, params: Tree, x: Tree) -> Objective:
+    """ξ -> Φ(x, ξ, w), summed over the batch: what the free phase climbs.
+
+    The work of Φ that does not depend on the states is done here, once.
     """
+    fast = energy.fast()
+    prepared = fast.prepare(params, x)
 
-    recall: Callable[[Tree, list], tuple[jax.Array, list]]
+    def value_and_cache(x: Tree, states: Tree, cache: list):
+        phi, cache = fast.phi_and_cache(prepared[0], x, states, cache)
+        checks.check_phi(phi, checks.batch_size(states))
+        return jnp.sum(phi), cache
 
-    def __call__(self, states: Tree) -> jax.Array:
-        return self.recall(states, _nothing(states))[0]
+    @functools.cache
+    def graph_of(tree: Any, shapes: tuple):
+        states = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+
+        def value(x: Tree, states: Tree) -> jax.Array:
+            return value_and_cache(x, states, empty_cache(states))[0]
+
+        return blocks.interactions(value, prepared[1], states)
+
+    def graph(states: Tree):
+        leaves, tree = jax.tree.flatten(states)
+        return graph_of(tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+
+    of_states = functools.partial(value_and_cache, prepared[1])
+    return Objective(energy, params, prepared, of_states, graph)
 
 
-class Position(NamedTuple):
-    """Where a solver stands: the states, and what Φ remembers of each of their leaves."""
+class SweepState(NamedTuple):
+    """Where a solver stands: the states, and what Φ keeps of each of their leaves."""
 
     states: Tree
-    memory: list
+    cache: list
 
 
-def _nothing(states: Tree) -> list:
+def empty_cache(states: Tree) -> list:
+    """Nothing kept of any leaf."""
     return [None] * len(jax.tree.leaves(states))
 
 
-def phi_aug(
-    energy: Energy, params: Tree, x: Tree, states: Tree, targets: Tree, beta: jax.Array | float
-) -> jax.Array:
-    """Φ_Aug = Φ - β L_Total (eq. 10), summed over the batch: a scalar."""
-    return _phi_aug(energy, params, x, targets, states, _nothing(states), beta)[0]
-
-
-def _phi(energy: Energy, params: Tree, x: Tree, states: Tree, memory: list):
-    if energy.recall is None:
-        return jnp.sum(energy.phi(params, x, states)), memory
-    phi, memory = energy.recall(params, x, states, memory)
-    return jnp.sum(phi), memory
-
-
-def _phi_aug(energy: Energy, params: Tree, x: Tree, targets: Tree, states: Tree, memory, beta):
-    phi, memory = _phi(energy, params, x, states, memory)
-    return phi - beta * jnp.sum(energy.loss(params, states, targets)), memory
-
-
-def free_value(energy: Energy, params: Tree, x: Tree) -> Value:
-    """ξ -> Φ(x, ξ, w), summed over the batch: what the free phase climbs."""
-    return Value(functools.partial(_phi, energy, params, x))
-
-
-def nudged_value(energy: Energy, params: Tree, x: Tree, targets: Tree, betas: jax.Array) -> Value:
-    """ξ -> the sum of Φ_Aug over several nudged phases, which are run as one batch.
-
-    Args:
-        energy: the model.
-        params: as `phi` takes them.
-        x: the same input in every phase.
-        targets: the same targets in every phase.
-        betas: nudging factors, [phases].
-
-    Returns:
-        A function of states whose leaves are [phases, batch, ...].
-    """
-
-    phase = functools.partial(_phi_aug, energy, params, x, targets)
-
-    def recall(states: Tree, memory: list):
-        values, memory = jax.vmap(phase)(states, memory, betas)
-        return jnp.sum(values), memory
-
-    return Value(recall)
-
-
-def per_leaf(prefix: Tree, states: Tree) -> list:
-    """The leaf of `prefix` that stands over each leaf of `states`, in the order of the leaves."""
-    full = jax.tree.map(lambda leaf, below: jax.tree.map(lambda _: leaf, below), prefix, states)
-    return jax.tree.leaves(full)
-
-
-def _moves(energy: Energy, states: Tree, order: str) -> list[list[int]]:
-    """Indices of the leaves that move together, one list for each part of a sweep."""
-    count = len(jax.tree.leaves(states))
-    if order == "synchronous":
-        return [list(range(count))]
-    numbers = [i % 2 for i in range(count)]
-    if energy.blocks is not None:
-        numbers = per_leaf(energy.blocks, states)
-    return [[i for i in range(count) if numbers[i] == block] for block in sorted(set(numbers))]
+def _without(cache: list, moved: tuple[int, ...]) -> list:
+    """What is kept of a leaf does not hold when it has moved."""
+    return [None if index in moved else entry for index, entry in enumerate(cache)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """One pass of the transition over all states, ξ <- σ(∂value/∂ξ): states -> states.
+    """One pass of the transition over all states, ξ <- σ(∂Φ_Aug/∂ξ): states -> states.
 
     `synchronous` moves all leaves at once (the paper). `alternating` moves the blocks of the
-    energy one after the other, each from the newest states: in a layered net each half of such a
-    sweep is a majorise-minimise step of E, so with σ = clip(., 0, 1) the energy never rises.
-    Over-relaxation, ξ <- σ(ξ + ω (∂value/∂ξ - ξ)) with 0 < ω < 2, has the same fixed points where
-    σ is a projection (hard_sigmoid, relu).
+    energy one after the other, each from the newest states: where no two leaves of a block
+    interact, each part of such a sweep is a majorise-minimise step of E, so with σ = clip(., 0, 1)
+    the energy never rises.
 
-    A loop goes by `begin` and `step`, which carry what Φ remembers: one alternating sweep then
-    costs what one synchronous step costs.
+    Over-relaxation with 0 < ω < 2 keeps the fixed points: ξ <- σ(ξ + ω (∂Φ_Aug/∂ξ - ξ)) where σ is
+    a projection (hard_sigmoid, relu), and ξ <- ξ + ω (σ(∂Φ_Aug/∂ξ) - ξ) elsewhere.
+
+    A loop goes by `begin` and `step`, which carry what Φ keeps: one alternating sweep then costs
+    what one synchronous step costs.
 
     Attributes:
-        energy: gives the activation and the blocks.
-        value: Φ or Φ_Aug as a function of the states alone.
-        order: "synchronous" or "alternating".
+        objective: what is climbed.
+        moves: numbers of the leaves that move together, one tuple for each part of the sweep.
         relaxation: ω.
     """
 
-    energy: Energy
-    value: Value
-    order: str
+    objective: Objective
+    moves: tuple[tuple[int, ...], ...]
     relaxation: float = 1.0
 
+    @classmethod
+    def over(
+        cls, objective: Objective, states: Tree, order: str, relaxation: float = 1.0
+    ) -> "Sweep":
+        """The sweep of states like `states`.
+
+        Args:
+            objective: what is climbed.
+            states: arrays or their shapes.
+            order: "synchronous" or "alternating".
+            relaxation: ω.
+
+        Raises:
+            ValueError: leaves of one block interact.
+        """
+        if order == "synchronous":
+            return cls(objective, (tuple(range(len(jax.tree.leaves(states)))),), relaxation)
+        numbers = blocks.of_leaves(objective.energy.blocks, *objective.graph(states), states)
+        moves = [
+            tuple(i for i, number in enumerate(numbers) if number == block)
+            for block in sorted(set(numbers))
+        ]
+        return cls(objective, tuple(moves), relaxation)
+
     def __call__(self, states: Tree) -> Tree:
-        return self.step(Position(states, _nothing(states))).states
+        return self.step(SweepState(states, empty_cache(states))).states
 
-    def begin(self, states: Tree) -> Position:
-        """The states with a memory of the shape that `step` returns."""
-        moves = _moves(self.energy, states, self.order)
-        if len(moves) == 1:
-            return Position(states, _nothing(states))
-        return Position(states, _forget(self.value.recall(states, _nothing(states))[1], moves[-1]))
+    def begin(self, states: Tree) -> SweepState:
+        """The states with a cache of the shape that `step` returns."""
+        if len(self.moves) == 1:
+            return SweepState(states, empty_cache(states))
+        seen = self.objective.value_and_cache(states, empty_cache(states))[1]
+        return SweepState(states, _without(seen, self.moves[-1]))
 
-    def step(self, position: Position) -> Position:
-        """One sweep. What it remembers in the end is of the leaves that did not move last."""
+    def step(self, position: SweepState) -> SweepState:
+        """One sweep. What is kept in the end is of the leaves that did not move last."""
+        for moving in self.moves:
+            position = self._move(position, moving)
+        return position
+
+    def _move(self, position: SweepState, moving: tuple[int, ...]) -> SweepState:
+        """The leaves numbered in `moving` moved by one step of the transition."""
         leaves, tree = jax.tree.flatten(position.states)
-        memory = position.memory
-        for moving in _moves(self.energy, position.states, self.order):
-            leaves, memory = self._move(leaves, tree, memory, moving)
-        return Position(jax.tree.unflatten(tree, leaves), memory)
-
-    def _move(self, leaves: list, tree: Any, memory: list, moving: list[int]):
-        """`leaves` with those of index in `moving` moved by one step of the transition."""
 
         def of_moving(some):
             merged = list(leaves)
             for index, leaf in zip(moving, some, strict=True):
                 merged[index] = leaf
-            return self.value.recall(jax.tree.unflatten(tree, merged), memory)
+            return self.objective.value_and_cache(jax.tree.unflatten(tree, merged), position.cache)
 
         climb = jax.grad(of_moving, has_aux=True)
         arguments, seen = climb([leaves[index] for index in moving])
-        activations = per_leaf(self.energy.activation, jax.tree.unflatten(tree, leaves))
         moved = list(leaves)
         for index, argument in zip(moving, arguments, strict=True):
-            if self.relaxation != 1.0:
-                argument = leaves[index] + self.relaxation * (argument - leaves[index])
-            moved[index] = activations[index](argument)
-        return moved, _forget(seen, moving)
+            moved[index] = self._relaxed(index, leaves[index], argument, position.states)
+        return SweepState(jax.tree.unflatten(tree, moved), _without(seen, moving))
 
-
-def _forget(memory: list, moved: list[int]) -> list:
-    """What is remembered of a leaf no longer holds when it has moved."""
-    return [None if index in moved else entry for index, entry in enumerate(memory)]
+    def _relaxed(self, index: int, old: jax.Array, argument: jax.Array, states: Tree) -> jax.Array:
+        activate = functools.partial(self.objective.activate, index, states=states)
+        if self.relaxation == 1.0:
+            return activate(argument)
+        if is_projection(self.objective.activations(states)[index]):
+            return activate(old + self.relaxation * (argument - old))
+        return old + self.relaxation * (activate(argument) - old)

@@ -1,9 +1,10 @@
-"""Bilinear couplings <upper, C(lower)>: convolution with max pooling, and dense.
+"""Bilinear couplings <upper, C(lower)>: convolution with a pool, dense, identity, or one of yours.
 
-The only file that knows kernels, strides, pooling and what is fast on which backend. A coupling
-splits its work in two, because an equilibrium takes hundreds of steps with the same weights:
+The only file that knows what a coupling computes, and which lowering is fast for it on which
+backend. A coupling splits its work in two, because an equilibrium takes hundreds of steps with the
+same weights:
 
-- `prepare(params)` runs once per batch and returns `Operators`: the weights in the form in which
+- `prepare(params)` runs once per batch and returns the operators: the weights in the form in which
   the loop wants them. XLA does not hoist the flipped, transposed kernel of the backward
   convolution out of a loop; here it is built before.
 - `apply(operators, lower)` runs in every step. Its derivative in `lower` multiplies by the
@@ -11,28 +12,25 @@ splits its work in two, because an equilibrium takes hundreds of steps with the 
   its derivative in `operators`, carried back through `prepare`, is the exact weight gradient.
 """
 
+import abc
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxep.nets.lowerings import (
-    BETWEEN_ZEROS,
-    INSIDE,
-    Direct,
-    Filtering,
-    Lowering,
-    Matrix,
-    Winograd,
-    product,
-)
+from jaxep.core import checks
+from jaxep.nets.lowerings import Direct, Lowering, Matrix, product
+from jaxep.nets.pools import PoolIndices, averaged, first_maxima, picked
+from jaxep.nets.strided import Strided
+from jaxep.nets.winograd import BETWEEN_ZEROS, INSIDE, Filtering, Winograd
 
 Params = dict[str, jax.Array]
+Shape = tuple[int, ...]
 LoweringName = Literal["auto", "convolution", "dense", "winograd"]
+Pool = Literal["max", "average"]
 
 # XLA:CPU runs a 3x3 convolution from or to a 2x2 map at about 2 GFLOP/s, and there the convolution
 # is one dense product anyway (nearly every output sees every input). From 4x4 on, it wins.
@@ -40,57 +38,139 @@ CPU_DENSE_MAP = 2
 CPU_WINOGRAD_CHANNELS = 32  # minimal filtering pays from here on, on every map
 
 
-# Of a pool: int8 [batch, *out_shape]; () without one.
-Places = Any
-
-
 class Operators(NamedTuple):
-    """Weights as the loop wants them: forward and backward operator, bias [channels]."""
+    """Weights as the loop wants them: forward and backward operator, bias [channels] if any."""
 
     forward: jax.Array
     backward: jax.Array
-    bias: jax.Array
+    bias: jax.Array | None
 
 
-class Coupling(Protocol):
-    """What a chain of layers needs of each link."""
+class Coupling(abc.ABC):
+    """What a network needs of each edge: a map C from the lower layer's states to the upper's.
 
-    @property
-    def in_shape(self) -> tuple[int, ...]: ...
-    @property
-    def out_shape(self) -> tuple[int, ...]: ...
-    @property
-    def features(self) -> int: ...
-    def init(self, key: jax.Array, gain: float, dtype) -> Params: ...
-    def prepare(self, params: Params) -> Operators: ...
-    def apply(self, operators: Operators, lower: jax.Array) -> jax.Array: ...
-    def recall(
-        self, operators: Operators, lower: jax.Array, places: Places | None
-    ) -> tuple[jax.Array, Places]: ...
+    A subclass has `in_shape` and `out_shape`, shapes of the two layers without the batch, and the
+    methods `init` and `apply`. Derivatives are JAX's own. A frozen dataclass is best.
+    """
+
+    # Seen by type checkers alone: a field of the same name in a dataclass would take the property
+    # of its base class for its default.
+    if TYPE_CHECKING:
+
+        @property
+        def in_shape(self) -> Shape: ...
+
+        @property
+        def out_shape(self) -> Shape: ...
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array, gain: float = 1.0, dtype=jnp.float32) -> Params:
+        """Initial weights, of scale `gain`; empty if there are none."""
+
+    @abc.abstractmethod
+    def apply(self, operators: Any, lower: jax.Array) -> jax.Array:
+        """C(lower): [batch, *in_shape] -> [batch, *out_shape]."""
+
+    def prepare(self, params: Params) -> Any:
+        """The operators of `apply`, any pytree, made of the weights once per batch."""
+        return params
+
+    def apply_and_cache(
+        self, operators: Any, lower: jax.Array, indices: Any | None
+    ) -> tuple[jax.Array, Any]:
+        """`apply`, and what its derivative in `lower` needs of `lower`, to be found only once.
+
+        Args:
+            operators: of `prepare`.
+            lower: [batch, *in_shape].
+            indices: what an earlier call with the same arguments returned; None: not known.
+
+        Returns:
+            (C(lower) [batch, *out_shape], arrays that lead with the batch; () if nothing).
+        """
+        del indices
+        return self.apply(operators, lower), ()
 
 
-def uniform_init(
-    key: jax.Array, shape: tuple[int, ...], fan_in: int, gain: float, dtype
-) -> jax.Array:
+def uniform_init(key: jax.Array, shape: Shape, fan_in: int, gain: float, dtype) -> jax.Array:
     """U(-gain/sqrt(fan_in), gain/sqrt(fan_in)): PyTorch's Kaiming-uniform default at gain 1."""
     bound = gain / math.sqrt(fan_in)
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
+def _weights(
+    key: jax.Array, shape: Shape, fan_in: int, use_bias: bool, gain: float, dtype
+) -> Params:
+    """Kernel of `shape`, and bias [last axis] where there is one."""
+    if not use_bias:
+        return {"kernel": uniform_init(key, shape, fan_in, gain, dtype)}
+    kernel_key, bias_key = jax.random.split(key)
+    return {
+        "kernel": uniform_init(kernel_key, shape, fan_in, gain, dtype),
+        "bias": uniform_init(bias_key, shape[-1:], fan_in, gain, dtype),
+    }
+
+
+def _check_lower(coupling: Coupling, lower: jax.Array) -> None:
+    if jnp.ndim(lower) == 0 or jnp.shape(lower)[1:] != tuple(coupling.in_shape):
+        wanted = ", ".join(map(str, ("batch", *coupling.in_shape)))
+        raise ValueError(
+            f"{type(coupling).__name__}: lower is {list(jnp.shape(lower))}: must be [{wanted}]"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
-class Dense:
+class Identity(Coupling):
+    """<upper, lower>, without weights: the skip of a residual block.
+
+    Attributes:
+        in_shape: shape of both layers without the batch.
+    """
+
+    in_shape: Shape
+
+    @property
+    def out_shape(self) -> Shape:
+        return self.in_shape
+
+    def init(self, key: jax.Array, gain: float = 1.0, dtype=jnp.float32) -> Params:
+        """No weights: {}."""
+        del key, gain, dtype
+        return {}
+
+    def apply(self, operators: Any, lower: jax.Array) -> jax.Array:
+        """[batch, *in_shape], as it is.
+
+        Raises:
+            ValueError: `lower` is of another shape.
+        """
+        del operators
+        _check_lower(self, lower)
+        return lower
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense(Coupling):
     """<upper, W flat(lower) + b>, from any shape to a vector.
 
     Attributes:
         in_shape: shape of the lower layer without the batch.
         features: neurons of the upper layer.
+        use_bias: whether there is a b.
+
+    Raises:
+        ValueError: `features` is no integer of at least 1.
     """
 
-    in_shape: tuple[int, ...]
+    in_shape: Shape
     features: int
+    use_bias: bool = True
+
+    def __post_init__(self) -> None:
+        checks.at_least_one("Dense: features", self.features)
 
     @property
-    def out_shape(self) -> tuple[int, ...]:
+    def out_shape(self) -> Shape:
         return (self.features,)
 
     @property
@@ -99,57 +179,94 @@ class Dense:
 
     def init(self, key: jax.Array, gain: float = 1.0, dtype=jnp.float32) -> Params:
         """Kernel [inputs, features] and bias [features], U(-gain/sqrt(fan_in), ...)."""
-        kernel_key, bias_key = jax.random.split(key)
         shape = (self.fan_in, self.features)
-        return {
-            "kernel": uniform_init(kernel_key, shape, self.fan_in, gain, dtype),
-            "bias": uniform_init(bias_key, (self.features,), self.fan_in, gain, dtype),
-        }
+        return _weights(key, shape, self.fan_in, self.use_bias, gain, dtype)
 
-    def prepare(self, params: Params) -> Operators:
-        """A matrix product needs no second copy: the backward operator is the same matrix."""
-        return Operators(params["kernel"], params["kernel"], params["bias"])
+    def apply(self, operators: Params, lower: jax.Array) -> jax.Array:
+        """[batch, *in_shape] -> [batch, features]; the weights need no preparation.
 
-    def apply(self, operators: Operators, lower: jax.Array) -> jax.Array:
-        """[batch, *in_shape] -> [batch, features]."""
-        flat = lower.reshape(lower.shape[0], -1)
-        return flat @ operators.forward + operators.bias
-
-    def recall(
-        self, operators: Operators, lower: jax.Array, places: Places | None
-    ) -> tuple[jax.Array, Places]:
-        """`apply`, and nothing to remember."""
-        return self.apply(operators, lower), ()
+        Raises:
+            ValueError: `lower` is of another shape.
+        """
+        _check_lower(self, lower)
+        output = lower.reshape(lower.shape[0], -1) @ operators["kernel"]
+        return output + operators["bias"] if self.use_bias else output
 
 
 @dataclasses.dataclass(frozen=True)
-class Conv:
-    """<upper, P(w * lower + b)>: convolution of stride 1, then an optional 2x2 max pool (eq. 1).
+class Conv(Coupling):
+    """<upper, P(w * lower + b)>: convolution, then an optional 2x2 pool P (eq. 1).
 
     Attributes:
         in_shape: (height, width, channels) of the lower layer.
         features: channels of the upper layer.
         kernel_size: height and width of the kernel.
+        stride: of the convolution, on both axes.
         padding: zeros added on each side.
-        pool: 2x2 max pool with stride 2 after the convolution; an odd last row or column is cut.
+        pool: 2x2 pool with stride 2 after the convolution: "max", "average" or None; an odd last
+            row or column is cut.
+        use_bias: whether there is a b.
         lowering: `convolution` keeps the backend's convolution, `winograd` is minimal filtering,
             `dense` multiplies by the whole matrix of the convolution, `auto` takes what is fast for
             this map on this backend.
+
+    Raises:
+        ValueError: an attribute is not of its kind, the kernel or the pool does not fit the map, or
+            the lowering cannot compute it.
     """
 
     in_shape: tuple[int, int, int]
     features: int
     kernel_size: int = 3
+    stride: int = 1
     padding: int = 1
-    pool: bool = False
+    pool: Pool | None = None
+    use_bias: bool = True
     lowering: LoweringName = "auto"
+
+    def __post_init__(self) -> None:
+        if len(self.in_shape) != 3:
+            raise ValueError(f"Conv: in_shape = {self.in_shape}: must be (height, width, channels)")
+        for name in ("features", "kernel_size", "stride"):
+            checks.at_least_one(f"Conv: {name}", getattr(self, name))
+        if not isinstance(self.padding, int) or self.padding < 0:
+            raise ValueError(f"Conv: padding = {self.padding!r}: must be an integer of at least 0")
+        if self.pool is not None:
+            checks.one_of("Conv: pool", self.pool, ("max", "average"))
+        checks.one_of("Conv: lowering", self.lowering, ("auto", *LOWERINGS))
+        self._check_map()
+        if self.lowering == "winograd" and not self._winograd:
+            raise ValueError(
+                "Conv: lowering = 'winograd': must be auto, convolution or dense, except for 3x3 "
+                "kernels with stride 1 and a padding up to 2 between maps of even height and width"
+            )
+
+    def _check_map(self) -> None:
+        """Refuses a kernel or a pool that is larger than its map."""
+        height, width, _ = self.in_shape
+        if self.kernel_size > min(height, width) + 2 * self.padding:
+            raise ValueError(
+                f"Conv: kernel_size = {self.kernel_size}: must be at most "
+                f"{min(height, width) + 2 * self.padding}, as the map is {height}x{width} with a "
+                f"padding of {self.padding}"
+            )
+        height, width, _ = self.conv_shape
+        if self.pool is not None and min(height, width) < 2:
+            raise ValueError(
+                f"Conv: pool = {self.pool!r}: must be None, as the convolution leaves a "
+                f"{height}x{width} map, smaller than 2x2"
+            )
 
     @property
     def conv_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) before pooling."""
         height, width, _ = self.in_shape
-        grow = 2 * self.padding - self.kernel_size + 1
-        return height + grow, width + grow, self.features
+        grow = 2 * self.padding - self.kernel_size
+        return (
+            (height + grow) // self.stride + 1,
+            (width + grow) // self.stride + 1,
+            self.features,
+        )
 
     @property
     def out_shape(self) -> tuple[int, int, int]:
@@ -178,52 +295,63 @@ class Conv:
 
     @property
     def _winograd(self) -> bool:
-        """Whether minimal filtering can compute it: 3x3, even maps."""
+        """Whether minimal filtering can compute it: 3x3, stride 1, even maps."""
         even = all(size % 2 == 0 for size in (*self.in_shape[:2], *self.conv_shape[:2]))
-        return self.kernel_size == 3 and self.padding <= 2 and even
+        return self.kernel_size == 3 and self.stride == 1 and self.padding <= 2 and even
 
     def init(self, key: jax.Array, gain: float = 1.0, dtype=jnp.float32) -> Params:
         """Kernel [height, width, in, out] and bias [out], U(-gain/sqrt(fan_in), ...)."""
-        kernel_key, bias_key = jax.random.split(key)
         shape = (self.kernel_size, self.kernel_size, self.in_shape[-1], self.features)
-        return {
-            "kernel": uniform_init(kernel_key, shape, self.fan_in, gain, dtype),
-            "bias": uniform_init(bias_key, (self.features,), self.fan_in, gain, dtype),
-        }
+        return _weights(key, shape, self.fan_in, self.use_bias, gain, dtype)
 
     def prepare(self, params: Params) -> Operators:
         """The kernel as the lowering wants it in the loop."""
-        return Operators(*self.method.prepare(params["kernel"]), params["bias"])
+        bias = params["bias"] if self.use_bias else None
+        return Operators(*self.method.prepare(params["kernel"]), bias)
 
     def apply(self, operators: Operators, lower: jax.Array) -> jax.Array:
-        """[batch, *in_shape] -> [batch, *out_shape]."""
-        return self.recall(operators, lower, None)[0]
+        """[batch, *in_shape] -> [batch, *out_shape].
 
-    def recall(
-        self, operators: Operators, lower: jax.Array, places: Places | None
-    ) -> tuple[jax.Array, Places]:
+        Raises:
+            ValueError: `lower` is of another shape.
+        """
+        return self.apply_and_cache(operators, lower, None)[0]
+
+    def apply_and_cache(
+        self, operators: Operators, lower: jax.Array, indices: PoolIndices | None
+    ) -> tuple[jax.Array, PoolIndices]:
         """`apply`, and where the maxima of the pool are.
 
         Args:
             operators: of `prepare`.
             lower: [batch, *in_shape].
-            places: what an earlier call with the same arguments returned: the derivative in
+            indices: what an earlier call with the same arguments returned: the derivative in
                 `lower` then needs no convolution of `lower`. None: not known.
 
         Returns:
-            ([batch, *out_shape], places of the maxima, int8 of the same shape; () without a pool).
+            ([batch, *out_shape], indices of the maxima, int8 of the same shape; () without a max
+            pool).
+
+        Raises:
+            ValueError: `lower` is of another shape.
         """
+        _check_lower(self, lower)
         output = product(self.method, operators.forward, operators.backward, lower)
-        output = output + operators.bias
-        if not self.pool:
+        output = averaged(output) if self.pool == "average" else output
+        output = output if operators.bias is None else output + operators.bias
+        if self.pool != "max":
             return output, ()
-        places = first_maxima(output) if places is None else places
-        return picked(output, places), places
+        indices = first_maxima(output) if indices is None else indices
+        return picked(output, indices), indices
 
 
 LOWERINGS: dict[str, Callable[[Conv], Lowering]] = {
-    "convolution": lambda conv: Direct(conv.padding),
-    "dense": lambda conv: Matrix(conv.in_shape, conv.conv_shape, conv.padding),
+    "convolution": lambda conv: (
+        Direct(conv.padding)
+        if conv.stride == 1
+        else Strided(conv.in_shape[:2], conv.stride, conv.padding)
+    ),
+    "dense": lambda conv: Matrix(conv.in_shape, conv.conv_shape, conv.stride, conv.padding),
     "winograd": lambda conv: Winograd(conv.padding, _filtering(conv)),
 }
 
@@ -231,36 +359,3 @@ LOWERINGS: dict[str, Callable[[Conv], Lowering]] = {
 def _filtering(conv: Conv) -> Filtering:
     clipped = conv.padding == 1 and conv.in_shape[:2] == (2, 2)
     return BETWEEN_ZEROS if clipped else INSIDE
-
-
-def _windows(x: jax.Array) -> jax.Array:
-    """[batch, height, width, channels] -> [batch, height/2, 2, width/2, 2, channels]."""
-    batch, height, width, channels = x.shape
-    x = x[:, : height // 2 * 2, : width // 2 * 2]
-    return x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-
-
-def first_maxima(x: jax.Array) -> jax.Array:
-    """Which of the four places of each 2x2 window holds its first maximum: 0 to 3, row by row.
-
-    Args:
-        x: [batch, height, width, channels]; an odd last row or column is cut.
-
-    Returns:
-        int8 [batch, height // 2, width // 2, channels].
-    """
-    windows = _windows(x)
-    a, b = windows[:, :, 0, :, 0], windows[:, :, 0, :, 1]
-    c, d = windows[:, :, 1, :, 0], windows[:, :, 1, :, 1]
-    top, bottom = jnp.maximum(a, b), jnp.maximum(c, d)
-    place = jnp.where(top >= bottom, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
-    return place.astype(jnp.int8)
-
-
-def picked(x: jax.Array, places: jax.Array) -> jax.Array:
-    """The value at `places` of each window: at `first_maxima(x)`, the max pool P of eq. 1, eq. 19.
-
-    Its derivative is the explicit mask, that of `lax.reduce_window` and 5 to 8 times faster on CPU.
-    """
-    mask = places[:, :, None, :, None] == np.arange(4, dtype=np.int8).reshape(2, 1, 2, 1)
-    return jnp.where(mask, _windows(x), 0).sum(axis=(2, 4))

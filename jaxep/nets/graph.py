@@ -1,218 +1,256 @@
-"""A network is a chain of couplings: x -> layer 0 -> layer 1 -> ... -> (readout).
+"""A network is a graph: neuron layers and clamped inputs, joined by couplings (SPEC 10).
 
-Neuron layers are the states; their index counts from 0, the first coupling's output. With a cross
-entropy loss the output is no neuron layer: a readout, outside of Φ, turns the last states into
-logits (Laborieux et al. 2021). With a squared error it is the last neuron layer.
+Φ = Σ_edges <ξ_upper, C(ξ_lower)> + Σ_layers <ξ, b>. A chain is the special case of eq. 1. States
+are a dict by the layers' names, parameters by the names of edges and layers.
 """
 
 import dataclasses
-import re
-from collections.abc import Callable
+import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxep.nets.couplings import Conv, Coupling, Dense, Operators
+from jaxep.core import blocks
+from jaxep.core.energy import FastPhi
+from jaxep.nets.parts import Edge, Input, Layer, Shape, check_parts
 
 Params = dict[str, Any]
-States = tuple[jax.Array, ...]
+States = dict[str, jax.Array]
+STARTS = ("zeros", "uniform")
 
 
-class ConvSpec(NamedTuple):
-    """One 3x3 convolution of a specification: channels, padding, whether a 2x2 max pool follows."""
+class Loop(NamedTuple):
+    """What Φ needs in a loop in the place of its parameters.
 
-    features: int
-    padding: int
-    pool: bool
-
-
-class Drive(NamedTuple):
-    """The clamped input's constant drive of layer 0, P(w_0 * x + b_0): [batch, *layer 0]."""
-
-    value: jax.Array
-
-
-def parse_conv(spec: str) -> tuple[ConvSpec, ...]:
-    """Reads "64 M 128v M": a number is a 3x3 convolution, v its padding 0 (else 1), M its max pool.
-
-    Raises:
-        ValueError: a sentence that names the token that cannot be read.
+    Attributes:
+        operators: of each edge between layers, by name.
+        biases: of each layer with one, by name.
     """
-    convs: list[ConvSpec] = []
-    for token in spec.split():
-        match = re.fullmatch(r"([1-9]\d*)(v?)", token)
-        if match:
-            convs.append(ConvSpec(int(match[1]), 0 if match[2] else 1, pool=False))
-        elif token == "M" and convs and not convs[-1].pool:
-            convs[-1] = convs[-1]._replace(pool=True)
-        elif token == "M":
-            raise ValueError("a pool M must follow a convolution, and only one pool each")
-        else:
-            raise ValueError(f"{token!r} is neither channels (64, or 64v without padding) nor M")
-    return tuple(convs)
+
+    operators: dict[str, Any]
+    biases: dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A chain of couplings and the activation of each neuron layer.
+    """Layers and edges with names; what each drives is a pure function of parameters and states.
 
     Attributes:
-        couplings: one for each neuron layer, from the input upwards.
-        activations: σ of each neuron layer.
-        readout: from the last states to logits; None where the last neuron layer is the output.
-        gain: weights start as U(-gain/sqrt(fan_in), gain/sqrt(fan_in)).
+        inputs: clamped. x is one array [batch, *shape] where there is one input, else a dict of
+            them by name.
+        layers: the states, from the input upwards: the first moves first.
+        edges: the couplings.
+
+    Raises:
+        ValueError: a name is given twice or is unknown, shapes do not fit, or a layer has no edge.
     """
 
-    couplings: tuple[Coupling, ...]
-    activations: tuple[Callable[[jax.Array], jax.Array], ...]
-    readout: Dense | None = None
-    gain: float = 1.0
+    inputs: tuple[Input, ...]
+    layers: tuple[Layer, ...]
+    edges: tuple[Edge, ...]
+
+    def __post_init__(self) -> None:
+        for field in ("inputs", "layers", "edges"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        check_parts(self.inputs, self.layers, self.edges)
 
     @property
-    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shape of each neuron layer, without the batch."""
-        return tuple(coupling.out_shape for coupling in self.couplings)
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of each neuron layer by name, without the batch."""
+        return {layer.name: tuple(layer.shape) for layer in self.layers}
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """conv1, conv2, ..., fc1, ..., and readout: one for each weighted layer."""
-        names: list[str] = []
-        for coupling in self.couplings:
-            kind = "conv" if isinstance(coupling, Conv) else "fc"
-            names.append(f"{kind}{1 + sum(name.startswith(kind) for name in names)}")
-        return tuple(names) if self.readout is None else (*names, "readout")
+        """From the input upwards."""
+        return tuple(layer.name for layer in self.layers)
 
-    def init_params(self, key: jax.Array, dtype=jnp.float32) -> Params:
-        """{"layers": one dict of kernel and bias per coupling, "readout": the same, if any}."""
-        keys = jax.random.split(key, len(self.couplings) + 1)
-        layers = tuple(
-            coupling.init(k, self.gain, dtype)
-            for coupling, k in zip(self.couplings, keys[:-1], strict=True)
-        )
-        if self.readout is None:
-            return {"layers": layers}
-        return {"layers": layers, "readout": self.readout.init(keys[-1], self.gain, dtype)}
+    @property
+    def activations(self) -> dict[str, Any]:
+        """σ of each layer by name."""
+        return {layer.name: layer.activation for layer in self.layers}
 
-    def init_states(self, key: jax.Array, batch: int, kind: str, dtype=jnp.float32) -> States:
-        """States before the free phase, [batch, *shape] each: `zeros`, or `uniform` U(0, 1)."""
-        shapes = [(batch, *shape) for shape in self.state_shapes]
-        if kind == "zeros":
-            return tuple(jnp.zeros(shape, dtype) for shape in shapes)
-        keys = jax.random.split(key, len(shapes))
-        return tuple(
-            jax.random.uniform(k, shape, dtype) for k, shape in zip(keys, shapes, strict=True)
-        )
+    @property
+    def blocks(self) -> dict[str, int]:
+        """The block of each layer in an alternating sweep: a chain's are 0, 1, 0, 1, ..."""
+        places = {name: i for i, name in enumerate(self.layer_names)}
+        joined: blocks.Graph = [set() for _ in places]
+        for edge in self.edges:
+            if edge.lower in places:
+                joined[places[edge.lower]].add(places[edge.upper])
+                joined[places[edge.upper]].add(places[edge.lower])
+        return dict(zip(places, blocks.colours(joined, range(len(places))), strict=True))
 
-    def prepare(self, params: Params, x: jax.Array) -> tuple[Params, Drive]:
-        """The work of Φ that does not depend on the states, done once per batch.
-
-        Returns:
-            (params with operators in the place of kernels, constant drive of layer 0), both of
-            the type of `x`, to be passed to `phi` in the place of (params, x).
-        """
-        prepared = [
-            coupling.prepare(layer)
-            for coupling, layer in zip(self.couplings, params["layers"], strict=True)
-        ]
-        operators = jax.tree.map(lambda leaf: leaf.astype(x.dtype), tuple(prepared))
-        return {**params, "layers": operators}, Drive(self.couplings[0].apply(operators[0], x))
-
-    def phi(self, params: Params, x: jax.Array | Drive, states: States) -> jax.Array:
-        """Φ(x, ξ, w), eq. 1: the sum over couplings of <ξ_{i+1}, C_i(ξ_i)> with ξ_0 = x.
+    def init_params(self, keys: Iterable[jax.Array], dtype=jnp.float32) -> Params:
+        """{"edges": {edge: its parameters}, "layers": {layer: {"bias": [last axis]}}}.
 
         Args:
-            params: as of `init_params` or `prepare`.
-            x: [batch, height, width, channels], or what `prepare` made of it.
-            states: one array [batch, *shape] for each neuron layer.
+            keys: one for each edge; biases of layers start at 0.
+            dtype: of the parameters.
+        """
+        drawn = zip(self.edges, keys, strict=True)
+        edges = {e.name: p for e, k in drawn if (p := e.coupling.init(k, e.gain, dtype))}
+        layers = {
+            layer.name: {"bias": jnp.zeros(layer.shape[-1:], dtype)}
+            for layer in self.layers
+            if layer.bias
+        }
+        return {"edges": edges, "layers": layers}
+
+    def init_states(self, key: jax.Array | None, batch: int, start: str, dtype) -> States:
+        """States before the free phase, [batch, *shape] each: `zeros`, or `uniform` U(0, 1)."""
+        shapes = {name: (batch, *shape) for name, shape in self.shapes.items()}
+        if start == "zeros":
+            return {name: jnp.zeros(shape, dtype) for name, shape in shapes.items()}
+        if start != "uniform":
+            raise ValueError(f"init_states = {start!r}: must be one of {', '.join(STARTS)}")
+        keys = jax.random.split(key, len(shapes))
+        return {
+            name: jax.random.uniform(k, shape, dtype)
+            for k, (name, shape) in zip(keys, shapes.items(), strict=True)
+        }
+
+    def phi(self, params: Params, x: Any, states: States) -> jax.Array:
+        """Φ(x, ξ, w): the sum over edges of <ξ_upper, C(ξ_lower)>, and of the layers' <ξ, b>.
+
+        Args:
+            params: as of `init_params`; more in it is not looked at.
+            x: [batch, *shape], or a dict of such where there are several inputs.
+            states: one array [batch, *shape] for each layer, by name.
 
         Returns:
             One value for each sample, [batch].
         """
-        return self.recall(params, x, states, [None] * len(states))[0]
+        loop = self._loop(params)
+        return self.phi_and_cache(loop, self._fixed(loop, x), states, [None] * len(states))[0]
 
-    def recall(
-        self, params: Params, x: jax.Array | Drive, states: States, memory: list
-    ) -> tuple[jax.Array, list]:
-        """Φ, and for each layer the places of the maxima of the pool that it drives.
-
-        The step down through a pool needs these places, and so another convolution of the layer
-        that moves, unless that layer has not moved since they were found.
-
-        Args:
-            params: as for `phi`.
-            x: as for `phi`.
-            states: as for `phi`.
-            memory: for each layer what an earlier call returned for it, or None.
+    def prepare(self, params: Params, x: Any) -> tuple[Loop, dict[str, jax.Array]]:
+        """The work of Φ that does not depend on the states, done once per batch.
 
         Returns:
-            (as `phi`, the memory of every layer).
+            (operators in the place of kernels, the constant drive of each edge from an input, by
+            name), both of the type of `x`, for `phi_and_cache`.
         """
-        total, drive = jnp.zeros(()), None
-        below = zip((x, *states), [None, *memory], strict=True)
-        seen = []
-        for coupling, layer, upper, (lower, places) in zip(
-            self.couplings, params["layers"], states, below, strict=False
-        ):
-            if isinstance(lower, Drive):
-                drive, places = lower.value, ()
-            else:
-                ready = layer if isinstance(layer, Operators) else coupling.prepare(layer)
-                drive, places = coupling.recall(ready, lower.astype(ready.bias.dtype), places)
-            seen.append(places)
-            total = total + jnp.sum(upper * drive, axis=tuple(range(1, upper.ndim)))
-        return total, [*seen[1:], ()]
+        dtype = jax.tree.leaves(x)[0].dtype
+        loop = jax.tree.map(lambda leaf: _cast(leaf, dtype), self._loop(params))
+        return loop, self._fixed(loop, x)
 
-    def outputs(self, params: Params, states: States) -> jax.Array:
-        """Logits W_out ξ_last + b_out, or the output layer's states: [batch, classes]."""
-        if self.readout is None:
-            return states[-1]
-        return self.readout.apply(self.readout.prepare(params["readout"]), states[-1])
+    def phi_and_cache(
+        self, loop: Loop, clamped: dict[str, jax.Array], states: States, cache: list
+    ) -> tuple[jax.Array, list]:
+        """Φ with what `prepare` made, and for each layer what `drives` keeps of it.
+
+        Args:
+            loop: of `prepare`.
+            clamped: of `prepare`.
+            states: as for `phi`.
+            cache: as for `drives`.
+
+        Returns:
+            (as `phi`, the cache of every layer).
+        """
+        drives, cache = self.drives(loop, clamped, states, cache)
+        total = jnp.zeros(())
+        for edge in self.edges:
+            total = total + _inner(states[edge.upper], drives[edge.name])
+        for name, bias in loop.biases.items():
+            total = total + _inner(states[name], bias)
+        return total, cache
+
+    def drives(
+        self, loop: Loop, clamped: dict[str, jax.Array], states: States, cache: list
+    ) -> tuple[dict[str, jax.Array], list]:
+        """C(ξ_lower) of each edge, and for each layer the maxima of the pools that it drives.
+
+        The step down through a pool needs the places of its maxima, and so another convolution of
+        the layer that moves, unless that layer has not moved since they were found.
+
+        Args:
+            loop: of `prepare`.
+            clamped: of `prepare`.
+            states: one array [batch, *shape] for each layer, by name.
+            cache: for each layer, in the order of JAX (sorted names), what an earlier call
+                returned for it, or None.
+
+        Returns:
+            ([batch, *shape of the upper layer] by the edge's name, the cache of every layer).
+        """
+        self._check_states(states)
+        names = sorted(states)
+        known = dict(zip(names, cache, strict=True))
+        seen: dict[str, dict[str, Any]] = {name: {} for name in names}
+        found = dict(clamped)
+        for edge in self.edges:
+            if edge.lower in states:
+                operators = loop.operators[edge.name]
+                indices = (known[edge.lower] or {}).get(edge.name)
+                lower = _as_operators(operators, states[edge.lower])
+                drive, kept = edge.coupling.apply_and_cache(operators, lower, indices)
+                found[edge.name], seen[edge.lower][edge.name] = drive, kept
+        return found, [seen[name] for name in names]
+
+    @functools.cached_property
+    def fast_phi(self) -> FastPhi:
+        """`phi`, with the faster way to compute it in a loop."""
+        return FastPhi(self.phi, self.prepare, self.phi_and_cache)
+
+    def _loop(self, params: Params) -> Loop:
+        operators = {
+            edge.name: edge.coupling.prepare(params["edges"].get(edge.name, {}))
+            for edge in self.edges
+        }
+        return Loop(operators, {name: own["bias"] for name, own in params["layers"].items()})
+
+    def _fixed(self, loop: Loop, x: Any) -> dict[str, jax.Array]:
+        """The constant drive of each edge from an input, as P(w_0 * x + b_0)."""
+        clamped = self._clamped(x)
+        found = {}
+        for edge in self.edges:
+            if edge.lower not in self.shapes:
+                operators = loop.operators[edge.name]
+                lower = _as_operators(operators, clamped[edge.lower])
+                found[edge.name] = edge.coupling.apply(operators, lower)
+        return found
+
+    def _clamped(self, x: Any) -> dict[str, jax.Array]:
+        """x by the names of the inputs."""
+        clamped = {self.inputs[0].name: x} if len(self.inputs) == 1 else x
+        wanted = {part.name: ("batch", *part.shape) for part in self.inputs}
+        given = {name: jnp.shape(clamped[name]) for name in clamped}
+        if set(given) != set(wanted):
+            raise ValueError(f"x: must be a dict of {', '.join(wanted)}, has {', '.join(given)}")
+        for name, shape in wanted.items():
+            if given[name][1:] != tuple(shape[1:]) or len(given[name]) != len(shape):
+                raise ValueError(f"x: {name} is {list(given[name])}, must be {_shown(shape)}")
+        return clamped
+
+    def _check_states(self, states: States) -> None:
+        if set(states) != set(self.shapes):
+            known = ", ".join(self.layer_names)
+            raise ValueError(f"states: must be of {known}, are of {', '.join(states)}")
+        for name, shape in self.shapes.items():
+            if jnp.shape(states[name])[1:] != shape:
+                wanted = _shown(("batch", *shape))
+                raise ValueError(
+                    f"states: {name} is {list(jnp.shape(states[name]))}, must be {wanted}"
+                )
 
 
-def vgg(
-    conv: str,
-    hidden: tuple[int, ...],
-    image_shape: tuple[int, int, int],
-    num_classes: int,
-    *,
-    conv_activation: Callable[[jax.Array], jax.Array],
-    dense_activation: Callable[[jax.Array], jax.Array],
-    has_readout: bool = True,
-    gain: float = 1.0,
-) -> Network:
-    """A convolutional CRNN of Table 4.
+def _shown(shape: tuple) -> str:
+    return f"[{', '.join(map(str, shape))}]"
 
-    Args:
-        conv: convolutions and pools, read by `parse_conv`.
-        hidden: neurons of each hidden dense layer.
-        image_shape: (height, width, channels).
-        num_classes: size of the output.
-        conv_activation: σ of convolution layers.
-        dense_activation: σ of dense layers.
-        has_readout: True for a readout outside of Φ (cross entropy), False for an output layer of
-            neurons (squared error).
-        gain: scale of the initial weights.
 
-    Raises:
-        ValueError: the specification cannot be read, or a map becomes smaller than 1x1.
-    """
-    couplings: list[Coupling] = []
-    shape: tuple[int, ...] = image_shape
-    for spec in parse_conv(conv):
-        height, width, channels = shape
-        link = Conv((height, width, channels), spec.features, padding=spec.padding, pool=spec.pool)
-        if min(link.out_shape[:2]) < 1:
-            raise ValueError(
-                f"convolution {len(couplings) + 1} would leave a {link.out_shape[0]}x"
-                f"{link.out_shape[1]} map of a {shape[0]}x{shape[1]} one"
-            )
-        couplings.append(link)
-        shape = link.out_shape
-    activations = [conv_activation] * len(couplings)
-    for features in (*hidden, *(() if has_readout else (num_classes,))):
-        couplings.append(Dense(shape, features))
-        activations.append(dense_activation)
-        shape = (features,)
-    readout = Dense(shape, num_classes) if has_readout else None
-    return Network(tuple(couplings), tuple(activations), readout, gain)
+def _inner(states: jax.Array, drive: jax.Array) -> jax.Array:
+    """<ξ, drive> of each sample, [batch]."""
+    return jnp.sum(states * drive, axis=tuple(range(1, states.ndim)))
+
+
+def _cast(leaf: jax.Array, dtype: Any) -> jax.Array:
+    return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
+
+
+def _as_operators(operators: Any, states: jax.Array) -> jax.Array:
+    """States in the type of the operators: with states in bfloat16 gradients stay float32."""
+    leaves = jax.tree.leaves(operators)
+    return states.astype(leaves[0].dtype) if leaves else states

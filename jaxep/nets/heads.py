@@ -1,24 +1,22 @@
-"""Intermediate error signals: L_Aug of LE, KD and KDW (eq. 7, 8, 13), and κ (eq. 16).
+"""Heads: what pulls the states, each a layer, a map, a loss against a target, and a weight.
 
-A signal is a small frozen object with two functions: `init_params` for what it learns, and
-`l_aug`, its loss summed over the layers of Υ. Layers are neuron layers, counted from 0.
+The output is one (a readout, or output neurons), and so is every intermediate error signal of the
+paper: LE, KD and KDW (eq. 7, 8, 13). L_Total is the sum over the heads (eq. 9).
 """
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxep.core.sweep import Energy
-from jaxep.nets.couplings import uniform_init
-from jaxep.nets.graph import Network, Params, States
+from jaxep.nets.couplings import Dense, Params
+from jaxep.nets.graph import Network, Shape, States
 from jaxep.nets.losses import cross_entropy, soft_target, squared_error
-
-Shapes = Sequence[tuple[int, ...]]
 
 
 class Targets(NamedTuple):
@@ -27,181 +25,200 @@ class Targets(NamedTuple):
     Attributes:
         labels: integers [batch].
         kappa: strength κ of the intermediate signals, a scalar.
-        features: the teacher's block feature for each layer of Υ, [batch, ...]; () without one.
+        features: of a teacher, by the name of the head that compares with it, [batch, ...] each.
     """
 
     labels: jax.Array
     kappa: jax.Array | float = 0.0
-    features: tuple[jax.Array, ...] = ()
+    features: Mapping[str, jax.Array] = {}
 
 
-class Signal(Protocol):
-    """What `total_loss` needs of an intermediate signal."""
-
-    @property
-    def layers(self) -> tuple[int, ...]: ...
-    def init_params(self, key: jax.Array, gain: float, dtype) -> Params: ...
-    def l_aug(self, params: Params, states: States, targets: Targets) -> jax.Array: ...
+def labels(targets: Targets) -> jax.Array:
+    """Integers [batch]."""
+    return targets.labels
 
 
-def _flat(x: jax.Array) -> jax.Array:
-    return x.reshape(x.shape[0], -1)
+def one(targets: Targets) -> float:
+    """The weight of an output."""
+    return 1.0
 
 
-def _maps(layers, sizes, key, gain, dtype) -> Params:
-    """One matrix [inputs, outputs] for each layer of Υ, initialised like a dense layer."""
-    keys = jax.random.split(key, max(len(layers), 1))
-    return {
-        str(layer): {"kernel": uniform_init(k, size, size[0], gain, dtype)}
-        for layer, size, k in zip(layers, sizes, keys, strict=False)
-    }
+def kappa(targets: Targets) -> jax.Array | float:
+    """The weight of an intermediate signal."""
+    return targets.kappa
 
 
-@dataclasses.dataclass(frozen=True)
-class NoSignal:
-    """Standard EP: no layer has an intermediate signal."""
-
-    layers: tuple[int, ...] = ()
-
-    def init_params(self, key: jax.Array, gain: float, dtype) -> Params:
-        """Nothing to learn: {}."""
-        return {}
-
-    def l_aug(self, params: Params, states: States, targets: Targets) -> jax.Array:
-        """Zero for each sample, [batch]."""
-        return jnp.zeros(targets.labels.shape, states[0].dtype)
+def _feature(name: str, targets: Targets) -> jax.Array:
+    if name not in targets.features:
+        raise ValueError(f"targets: no feature for the head {name}")
+    return targets.features[name]
 
 
 @dataclasses.dataclass(frozen=True)
-class LocalError:
-    """LE, eq. 7: a readout B_i of each layer in Υ is pulled towards the label.
+class Head:
+    """A pull on one layer: weight(targets) * loss(map(ξ_layer), target(targets)).
 
     Attributes:
-        layers: Υ.
-        shapes: shape of each layer in Υ, without the batch.
-        num_classes: size of the readouts.
-        tau: temperature τ.
-        learn_readout: B_i learn by eq. 15; else they stay as they were drawn.
-        soften_labels: the target is softmax(onehot / τ), the literal eq. 7, instead of the one-hot
-            distribution. For 10 classes that target is almost uniform (0.125 against 0.097).
+        name: of its own in the model; that of its parameters.
+        layer: whose states it reads.
+        loss: (outputs, target) -> [batch].
+        target: what the loss compares with, out of the `Targets`.
+        map: from the layer's states to the outputs; None: the states themselves.
+        learned: the map learns by eq. 15; else it stays as it was drawn.
+        weight: of the loss, out of the `Targets`: `one`, or `kappa`.
+        gain: the map's weights start as U(-gain/sqrt(fan_in), gain/sqrt(fan_in)).
     """
 
-    layers: tuple[int, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    num_classes: int
-    tau: float = 4.0
-    learn_readout: bool = True
-    soften_labels: bool = False
+    name: str
+    layer: str
+    loss: Callable[[jax.Array, Any], jax.Array]
+    target: Callable[[Targets], Any] = labels
+    map: Dense | None = None
+    learned: bool = True
+    weight: Callable[[Targets], jax.Array | float] = kappa
+    gain: float = 1.0
 
-    def init_params(self, key: jax.Array, gain: float, dtype) -> Params:
-        """{layer: {"kernel": B_i [neurons, classes]}}."""
-        sizes = [(math.prod(shape), self.num_classes) for shape in self.shapes]
-        return _maps(self.layers, sizes, key, gain, dtype)
+    def init(self, key: jax.Array, dtype=jnp.float32) -> Params:
+        """Parameters of the map; {} without one."""
+        return {} if self.map is None else self.map.init(key, self.gain, dtype)
 
-    def l_aug(self, params: Params, states: States, targets: Targets) -> jax.Array:
-        """Σ_i τ² CE(target, softmax(B_i ξ_i / τ)), [batch]."""
-        onehot = jax.nn.one_hot(targets.labels, self.num_classes, dtype=states[0].dtype)
-        target = jax.nn.softmax(onehot / self.tau) if self.soften_labels else onehot
-        total = jnp.zeros(())
-        for layer in self.layers:
-            kernel = params[str(layer)]["kernel"]
-            if not self.learn_readout:
-                kernel = jax.lax.stop_gradient(kernel)
-            total = total + soft_target(_flat(states[layer]) @ kernel, target, self.tau)
-        return total
+    def outputs(self, params: Params, states: States) -> jax.Array:
+        """map(ξ_layer), [batch, ...].
+
+        Args:
+            params: of this head.
+            states: of all layers.
+        """
+        layer = states[self.layer]
+        if self.map is None:
+            return layer
+        if not self.learned:
+            params = jax.lax.stop_gradient(params)
+        operators = self.map.prepare(params)
+        return self.map.apply(operators, layer.astype(jax.tree.leaves(operators)[0].dtype))
+
+    def value(self, params: Params, states: States, targets: Targets) -> jax.Array:
+        """The loss without its weight, [batch]."""
+        return self.loss(self.outputs(params, states), self.target(targets))
 
 
-def _distill(student: jax.Array, teacher: jax.Array, tau: float, axis: str) -> jax.Array:
+def readout(layer: str, shape: Shape, classes: int, gain: float = 1.0) -> Head:
+    """Logits W_out ξ + b_out outside of Φ, and their cross entropy (Laborieux et al. 2021)."""
+    return Head("readout", layer, cross_entropy, labels, Dense(shape, classes), True, one, gain)
+
+
+def output(layer: str) -> Head:
+    """The squared error of neurons that are the output."""
+    return Head("output", layer, squared_error, labels, None, True, one)
+
+
+def _soft_labels(logits: jax.Array, labels: jax.Array, *, tau: float, soften: bool) -> jax.Array:
+    onehot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    return soft_target(logits, jax.nn.softmax(onehot / tau) if soften else onehot, tau)
+
+
+def local_errors(
+    network: Network,
+    layers: Sequence[str],
+    classes: int,
+    tau: float = 4.0,
+    *,
+    learned: bool = True,
+    soften: bool = False,
+    gain: float = 1.0,
+) -> tuple[Head, ...]:
+    """LE, eq. 7: a readout B_i of each layer in Υ is pulled towards the label.
+
+    The loss is τ² CE(target, softmax(B_i ξ_i / τ)).
+
+    Args:
+        network: has the layers.
+        layers: Υ, by name.
+        classes: size of the readouts.
+        tau: temperature τ.
+        learned: B_i learn by eq. 15; else they stay as they were drawn.
+        soften: the target is softmax(onehot / τ), the literal eq. 7, instead of the one-hot
+            distribution. For 10 classes that target is almost uniform (0.125 against 0.097).
+        gain: scale of the initial B_i.
+    """
+    loss = functools.partial(_soft_labels, tau=tau, soften=soften)
+    return tuple(
+        Head(
+            f"le_{layer}",
+            layer,
+            loss,
+            labels,
+            Dense(_shape(network, layer), classes, use_bias=False),
+            learned,
+            kappa,
+            gain,
+        )
+        for layer in layers
+    )
+
+
+def _distil(student: jax.Array, teacher: jax.Array, *, tau: float, axis: str) -> jax.Array:
     """τ² CE(softmax(teacher / τ), softmax(student / τ)): [batch, ...] twice -> [batch]."""
+    student = student.reshape(teacher.shape)
     if axis == "all":
-        student, teacher = _flat(student), _flat(teacher)
+        student, teacher = (part.reshape(part.shape[0], -1) for part in (student, teacher))
     return soft_target(student, jax.nn.softmax(teacher / tau), tau)
 
 
-@dataclasses.dataclass(frozen=True)
-class Distillation:
+def distillation(layers: Sequence[str], tau: float = 4.0, axis: str = "all") -> tuple[Head, ...]:
     """KD, eq. 8: the states of each layer in Υ are logits, pulled towards a teacher's block.
 
-    Attributes:
-        layers: Υ.
+    Args:
+        layers: Υ, by name.
         tau: temperature τ.
         axis: softmax over `all` units of the layer, or over the `channel`s at each position.
     """
-
-    layers: tuple[int, ...]
-    tau: float = 4.0
-    axis: str = "all"
-
-    def init_params(self, key: jax.Array, gain: float, dtype) -> Params:
-        """Nothing to learn: {}."""
-        return {}
-
-    def l_aug(self, params: Params, states: States, targets: Targets) -> jax.Array:
-        """Σ_i τ² CE(softmax(t_i / τ), softmax(ξ_i / τ)), [batch]."""
-        pairs = zip(self.layers, targets.features, strict=True)
-        terms = [_distill(states[layer], t, self.tau, self.axis) for layer, t in pairs]
-        return jnp.sum(jnp.stack(terms), axis=0)
+    loss = functools.partial(_distil, tau=tau, axis=_axis(axis))
+    names = {layer: f"kd_{layer}" for layer in layers}
+    return tuple(
+        Head(name, layer, loss, functools.partial(_feature, name)) for layer, name in names.items()
+    )
 
 
-@dataclasses.dataclass(frozen=True)
-class WeightedDistillation:
+def weighted_distillation(
+    network: Network,
+    layers: Sequence[str],
+    teacher_shapes: Sequence[Shape],
+    tau: float = 4.0,
+    axis: str = "all",
+    *,
+    gain: float = 1.0,
+) -> tuple[Head, ...]:
     """KDW, eq. 13-15: as KD, through a learned map w_i^map from student to teacher.
 
-    Attributes:
-        layers: Υ.
-        shapes: shape of each student layer in Υ, without the batch.
-        teacher_shapes: shape of the teacher's block for each of them.
+    Args:
+        network: has the layers.
+        layers: Υ, by name.
+        teacher_shapes: shape of the teacher's block for each of them, without the batch.
         tau: temperature τ.
-        axis: as for `Distillation`.
+        axis: as for `distillation`.
+        gain: scale of the initial maps.
     """
-
-    layers: tuple[int, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    teacher_shapes: tuple[tuple[int, ...], ...]
-    tau: float = 4.0
-    axis: str = "all"
-
-    def init_params(self, key: jax.Array, gain: float, dtype) -> Params:
-        """{layer: {"kernel": w_i^map [student neurons, teacher neurons]}}."""
-        pairs = zip(self.shapes, self.teacher_shapes, strict=True)
-        sizes = [(math.prod(student), math.prod(teacher)) for student, teacher in pairs]
-        return _maps(self.layers, sizes, key, gain, dtype)
-
-    def l_aug(self, params: Params, states: States, targets: Targets) -> jax.Array:
-        """Σ_i τ² CE(softmax(t_i / τ), softmax(w_i^map ξ_i / τ)), [batch]."""
-        total = jnp.zeros(())
-        for layer, teacher in zip(self.layers, targets.features, strict=True):
-            mapped = _flat(states[layer]) @ params[str(layer)]["kernel"]
-            total = total + _distill(mapped.reshape(teacher.shape), teacher, self.tau, self.axis)
-        return total
+    loss = functools.partial(_distil, tau=tau, axis=_axis(axis))
+    heads = []
+    for layer, shape in zip(layers, teacher_shapes, strict=True):
+        name, size = f"kdw_{layer}", math.prod(shape)
+        link = Dense(_shape(network, layer), size, use_bias=False)
+        target = functools.partial(_feature, name)
+        heads.append(Head(name, layer, loss, target, link, True, kappa, gain))
+    return tuple(heads)
 
 
-def l_ep(network: Network, params: Params, states: States, labels: jax.Array) -> jax.Array:
-    """L_EP at the output, [batch]: cross entropy of the readout or squared error of neurons."""
-    loss = squared_error if network.readout is None else cross_entropy
-    return loss(network.outputs(params, states), labels)
+def _axis(axis: str) -> str:
+    if axis not in ("all", "channel"):
+        raise ValueError(f"axis = {axis!r}: must be one of all, channel")
+    return axis
 
 
-def init_params(network: Network, signal: Signal, key: jax.Array, dtype=jnp.float32) -> Params:
-    """The network's parameters with the signal's under "signals"."""
-    network_key, signal_key = jax.random.split(key)
-    params = network.init_params(network_key, dtype)
-    return {**params, "signals": signal.init_params(signal_key, network.gain, dtype)}
-
-
-def energy(network: Network, signal: Signal, init_states: str = "zeros") -> Energy:
-    """The network and its signal as an `Energy`, with L_Total = L_EP + κ Σ L_Aug (eq. 9)."""
-
-    def loss(params: Params, states: States, targets: Targets) -> jax.Array:
-        aug = signal.l_aug(params["signals"], states, targets)
-        return l_ep(network, params, states, targets.labels) + targets.kappa * aug
-
-    def start(key: jax.Array, x: Any) -> States:
-        return network.init_states(key, x.shape[0], init_states, x.dtype)
-
-    return Energy(
-        network.phi, loss, start, network.activations, network.prepare, recall=network.recall
-    )
+def _shape(network: Network, layer: str) -> Shape:
+    if layer not in network.shapes:
+        raise ValueError(f"there is no layer {layer}; there are {', '.join(network.layer_names)}")
+    return network.shapes[layer]
 
 
 def kappa_schedule(

@@ -7,12 +7,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxep.nets.graph import parse_conv
 from jaxep.nets.losses import cross_entropy
 from jaxep.nets.lowerings import Direct, product
-from jaxep.run.errors import SettingsError
+from jaxep.nets.specs import ConvSpec, named_specs, parse_conv
 
 Tree = Any
+POOLS = {"max": nn.max_pool, "average": nn.avg_pool}
 
 
 def convolution(
@@ -34,7 +34,7 @@ class VGG(nn.Module):
     """3x3 convolutions with batch norm and relu, max pools between blocks, and a dense head.
 
     Attributes:
-        conv: blocks, as `network.parse_conv` reads them; each ends in a pool M.
+        conv: blocks, as `specs.parse_conv` reads them; each ends in a pool M or A.
         hidden: neurons of each hidden dense layer.
         num_classes: number of logits.
     """
@@ -47,10 +47,10 @@ class VGG(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         """[batch, height, width, channels] -> (logits, each block's output after its pool)."""
         blocks = []
-        for spec in parse_conv(self.conv):
+        for spec in parse_teacher(self.conv):
             x = nn.Conv(
                 spec.features,
-                (3, 3),
+                (spec.kernel_size, spec.kernel_size),
                 padding=spec.padding,
                 use_bias=False,  # batch norm has one
                 kernel_init=nn.initializers.he_normal(),
@@ -58,7 +58,7 @@ class VGG(nn.Module):
             )(x)
             x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
             if spec.pool:
-                x = nn.max_pool(x, (2, 2), (2, 2))
+                x = POOLS[spec.pool](x, (2, 2), (2, 2))
                 blocks.append(x)
         x = x.reshape(x.shape[0], -1)
         for features in self.hidden:
@@ -106,21 +106,29 @@ def predict(
     return jax.lax.stop_gradient(outputs)
 
 
-def block_of_layer(conv: str, layer: int) -> int:
-    """Which block of a teacher a student layer of Υ is compared with.
+def parse_teacher(conv: str) -> tuple[ConvSpec, ...]:
+    """The convolutions of a teacher: `specs.parse_conv`, without strides and residual blocks.
 
-    The student layer must end in a pool; it meets the block that ends in the same number of pools.
+    Raises:
+        ValueError: a sentence about what cannot be read, or is not of a VGG.
+    """
+    specs = parse_conv(conv)
+    if any(spec.residual or spec.stride > 1 for spec in specs):
+        raise ValueError("a teacher is a VGG: no strides and no residual blocks")
+    return specs
+
+
+def layers_of_blocks(conv: str) -> dict[str, int]:
+    """Which block of a teacher each layer of a student may be compared with, by layer name.
+
+    A student layer whose map is smaller than the one below, by a pool or a stride, meets the block
+    that ends in the same number of pools.
 
     Args:
         conv: the student's convolutions.
-        layer: index of its neuron layer, from 0.
-
-    Raises:
-        SettingsError: the layer does not end in a pool.
     """
-    specs = parse_conv(conv)
-    if not 0 <= layer < len(specs) or not specs[layer].pool:
-        raise SettingsError(
-            f"config.signal_layers = {layer}: distillation compares layers that end in a pool"
-        )
-    return sum(spec.pool for spec in specs[: layer + 1]) - 1
+    found: dict[str, int] = {}
+    for name, spec in named_specs(conv):
+        if spec.reduces:
+            found[name] = len(found)
+    return found

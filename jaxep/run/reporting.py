@@ -1,16 +1,13 @@
-"""What a run tells its reader: tables, TensorBoard events, a line per epoch or a bar, a summary."""
+"""What a run tells its reader: tables, TensorBoard events, a line per epoch or a bar."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +15,19 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from jaxep.run.errors import CheckpointError
-from jaxep.run.provenance import peak_bytes, provenance
+from jaxep.run import console
+from jaxep.run.errors import CheckpointError, reason
+from jaxep.run.files import StrPath, local_path, write_atomically
 
-StrPath = str | os.PathLike[str]
+# Numbers by column, for each row of layers.csv by its name: a column that is None or absent is an
+# empty cell.
+Rows = Mapping[str, Mapping[str, Any]]
 
 METRIC_COLUMNS = (
     "epoch", "train_loss", "train_acc", "test_loss", "test_acc", "kappa", "lr",
     "free_steps", "nudge_steps", "free_residual", "nudge_residual", "seconds", "skipped",
 )  # fmt: skip
 LAYER_COLUMNS = ("epoch", "layer", "activity", "gradient", "displacement", "zeros", "ones")
-
-
-def write_atomically(path: StrPath, content: str | bytes) -> None:
-    """Replaces the file `path` by `content`; a crash at any moment leaves the old or the new file.
-
-    Raises:
-      OSError: the directory cannot be written; the old file is untouched then.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    # The rename is on the disk only after the directory is.
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Reporter:
@@ -233,37 +207,3 @@ def read_layers(path: StrPath) -> list[dict[str, Any]]:
     """
     rows = _read_rows(path, LAYER_COLUMNS)
     return [_numbers(LAYER_COLUMNS, list(row.values())) for row in rows]
-
-
-def write_summary(workdir: StrPath, *, parameters: int, **more: Any) -> dict[str, Any]:
-    """Writes `workdir`/summary.json from its metrics.csv, and returns its content.
-
-    Seconds are summed over all epochs, so that those before a resumption count.
-
-    Args:
-      workdir: directory of the run.
-      parameters: number of trained parameters.
-      more: further JSON values, under names of their own.
-    """
-    metrics = read_metrics(Path(workdir) / "metrics.csv")
-    accuracies = [
-        (accuracy, -epoch)
-        for epoch, accuracy in zip(metrics["epoch"], metrics["test_acc"], strict=True)
-        if accuracy is not None and math.isfinite(accuracy)
-    ]
-    best, epoch = max(accuracies, default=(None, None))
-    final = metrics["test_acc"][-1] if metrics["test_acc"] else None
-    summary = dict(
-        final_test_accuracy=final if final is None or math.isfinite(final) else None,
-        best_test_accuracy=best,
-        best_epoch=None if epoch is None else -epoch,
-        epochs=len(metrics["epoch"]),
-        seconds=math.fsum(value for value in metrics["seconds"] if value is not None),
-        parameters=parameters,
-        peak_bytes=peak_bytes(),
-        **provenance(),
-        **more,
-    )
-    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    write_atomically(Path(workdir) / "summary.json", text)
-    return summary

@@ -1,54 +1,53 @@
 """Data sets as arrays, and what happens to a batch of them on the device.
 
-Images stay uint8 until a step needs them: the whole set lies on the device at a quarter of the
-size, and cropping, flipping and normalising are jitted functions of one batch.
+Images stay as they are stored until a step needs them: the whole set lies on the device, uint8 at a
+quarter of the size, and cropping, flipping and normalising are jitted functions of one batch.
 """
 
-import io
-import os
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import zlib
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging as absl_logging
-from PIL import Image
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
-from jaxep.run.errors import DataError
+from jaxep.run.errors import DataError, reason
+from jaxep.training import arrays
+from jaxep.training.sources import spec_of
 
-# Mean and standard deviation per channel of pixels in [0, 1]. CIFAR's are the usual ones; those of
-# digits are of its training part.
-MOMENTS = {
-    "digits": ((0.305,), (0.376,)),
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-    "cifar100": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
-}
-CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100}
-# TFDS writes CIFAR as PNG; WebP is the other lossless format met in prepared directories.
-FORMATS = ("PNG", "WEBP")
 # Which images are held out must not change with the seed of a run: results would not compare.
 HOLD_OUT_SEED, VALIDATION_SEED, SUBSET_SEED = 0, 1, 2
+# Labels become int32, and an output has a neuron for each class.
+LARGEST_CLASSES = 2**20
 
 
 class Split(NamedTuple):
-    """images: uint8 [n, height, width, channels]; labels: int32 [n]."""
+    """images: uint8 or float32 [n, height, width, channels]; labels: int32 [n]."""
 
     images: Any
     labels: Any
 
 
 class Dataset(NamedTuple):
-    """A training and a test part, and what normalises their pixels."""
+    """A training and a test part, and what a run does with their images.
+
+    Attributes:
+        train: to learn from.
+        test: to judge by.
+        num_classes: labels are in 0, ..., num_classes - 1.
+        mean: per channel; of uint8 images, of pixels in [0, 1].
+        std: the same.
+        padding: pixels by which augmentation moves an image at most.
+        flip: whether augmentation mirrors half of the images.
+    """
 
     train: Split
     test: Split
     num_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    padding: int = 0
+    flip: bool = False
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -68,7 +67,7 @@ def load(
     """Loads a data set into memory.
 
     Args:
-        dataset: digits (of scikit-learn, a fixed fifth held out as test), cifar10 or cifar100.
+        dataset: a name of `sources.SPECS`, or the path of an .npz file.
         data_dir: of tensorflow_datasets; empty: $TFDS_DATA_DIR, or its own default.
         train_size: number of training images, class-balanced; 0: all.
         test_size: number of test images, class-balanced; 0: all.
@@ -81,38 +80,121 @@ def load(
             images; the split is unknown.
     """
     # A typo must not be scored on the test part, nor be answered by "prepare it first".
-    if dataset not in CLASSES:
-        raise DataError(f"dataset = {dataset!r}: must be one of {', '.join(CLASSES)}")
-    if split not in ("test", "validation"):
-        raise DataError(f"split = {split!r}: must be one of test, validation")
-    parts = _digits() if dataset == "digits" else _cifar(dataset, data_dir)
-    train, test = (_checked(dataset, part) for part in parts)
+    spec = spec_of(dataset)
+    _check_split(split)
+    mean, std = moments(dataset, std_scale)
+    train, test = spec.load(data_dir)
+    whole = from_arrays(
+        *(*train, *(test or (None, None))),
+        name=dataset,
+        num_classes=spec.classes,
+        mean=mean,
+        std=std,
+        padding=spec.padding,
+        flip=spec.flip,
+    )
+    if spec.image_shape not in (None, whole.image_shape) or (
+        spec.image_shape is not None and whole.train.images.dtype != np.uint8
+    ):
+        found = f"{whole.train.images.dtype} {whole.image_shape}"
+        raise DataError(f"images of {dataset} must be uint8 {spec.image_shape}, are {found}")
+    classes = len(np.unique(whole.train.labels))
+    if spec.classes not in (None, classes):
+        raise DataError(
+            f"the training part of {dataset} has images of {classes} classes, not of "
+            f"{spec.classes}: these are the files of another data set, or not all of its files"
+        )
+    return select(whole, train_size=train_size, test_size=test_size, split=split)
+
+
+def moments(dataset: str, std_scale: float) -> tuple[Any, Any]:
+    """(mean, std) per channel by which a run normalises; None where the training part tells."""
+    spec = spec_of(dataset)
+    if spec.std is None or not spec.std_scaled:
+        return spec.mean, spec.std
+    return spec.mean, tuple(std_scale * value for value in spec.std)
+
+
+def from_arrays(
+    train_images: Any,
+    train_labels: Any,
+    test_images: Any = None,
+    test_labels: Any = None,
+    *,
+    num_classes: int | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    padding: int = 0,
+    flip: bool = False,
+    name: str = "the data given",
+) -> Dataset:
+    """Data of one's own, for `fit(settings, workdir, data=from_arrays(...))`.
+
+    Args:
+        train_images: [n, height, width, channels] or [n, height, width], integers in 0..255, or
+            finite floats, which are normalised as they are.
+        train_labels: integers [n], from 0.
+        test_images: of the same shape and type; None: a fixed fifth of the training images is held
+            out, the same for ever.
+        test_labels: integers.
+        num_classes: None: one more than the largest training label.
+        mean: per channel; None: of the training images.
+        std: per channel; None: of the training images.
+        padding: pixels by which `config.augment` moves an image at most.
+        flip: whether `config.augment` mirrors half of the images.
+        name: of the data, for the sentences of errors.
+
+    Raises:
+        DataError: what is given is not that.
+    """
+    train = Split(arrays.images_of(name, train_images), arrays.labels_of(name, train_labels))
+    if test_images is None:
+        arrays.must_pair(name, "training", *train)
+        train, test = _divide(train, test_size=0.2, seed=HOLD_OUT_SEED)
+    else:
+        test = Split(arrays.images_of(name, test_images), arrays.labels_of(name, test_labels))
+    here, there = (f"{p.images.dtype} {p.images.shape[1:]}" for p in (train, test))
+    if here != there:
+        raise DataError(f"images of {name} are {here} in the training part, {there} in the test")
+    classes = num_classes or int(train.labels.max(initial=0)) + 1
+    if classes > LARGEST_CLASSES:
+        raise DataError(f"labels of {name} must be under {LARGEST_CLASSES}, go to {classes - 1}")
+    for part, words in ((train, "training"), (test, "test")):
+        arrays.must_pair(name, words, *part)
+        low, high = int(part.labels.min()), int(part.labels.max())
+        if low < 0 or high >= classes:
+            raise DataError(f"labels of {name} must be in 0..{classes - 1}, are in {low}..{high}")
+    if mean is None or std is None:
+        mean, std = arrays.moments_of(train.images)
+    return Dataset(train, test, classes, tuple(mean), tuple(std), padding, flip)
+
+
+def select(whole: Dataset, *, train_size: int = 0, test_size: int = 0, split: str) -> Dataset:
+    """The part of a data set that a run uses; arguments as of `load`."""
+    _check_split(split)
+    train, test = whole.train, whole.test
     if split == "validation":
         train, test = _divide(train, test_size=0.2, seed=VALIDATION_SEED)
-    mean, std = moments(dataset, std_scale)
     train = _subset("train_size", train, train_size)
-    test = _subset("test_size", test, test_size)
-    return Dataset(train, test, CLASSES[dataset], mean, std)
+    return whole._replace(train=train, test=_subset("test_size", test, test_size))
 
 
-def moments(dataset: str, std_scale: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) per channel by which a run normalises; only CIFAR's std is scaled."""
-    mean, std = MOMENTS[dataset]
-    return mean, std if dataset == "digits" else tuple(std_scale * value for value in std)
-
-
-def _digits() -> tuple[Split, Split]:
-    images, labels = load_digits(return_X_y=True)
-    images = np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
-    return _divide(Split(images, labels.astype(np.int32)), test_size=0.2, seed=HOLD_OUT_SEED)
+def _check_split(split: str) -> None:
+    if split not in ("test", "validation"):
+        raise DataError(f"split = {split!r}: must be one of test, validation")
 
 
 def _divide(split: Split, test_size: float | int, seed: int) -> tuple[Split, Split]:
     """Two parts with the classes in the same shares, always the same for a seed."""
+    from sklearn.model_selection import train_test_split  # takes a second to import
+
     indices = np.arange(len(split.labels))
-    first, second = train_test_split(
-        indices, test_size=test_size, random_state=seed, stratify=split.labels
-    )
+    try:
+        first, second = train_test_split(
+            indices, test_size=test_size, random_state=seed, stratify=split.labels
+        )
+    except ValueError as error:  # a class of one image, or too few images for all classes
+        raise DataError(f"the data cannot be divided by classes: {reason(error)}") from error
     one, other = (Split(split.images[i], split.labels[i]) for i in (first, second))
     return one, other
 
@@ -129,81 +211,26 @@ def _subset(key: str, split: Split, size: int) -> Split:
     return _divide(split, test_size=size, seed=SUBSET_SEED)[1]
 
 
-def _cifar(dataset: str, data_dir: str) -> tuple[Split, Split]:
-    """CIFAR from a directory that tensorflow_datasets has prepared as array_record."""
-    # TFDS takes half a second to import, and warns of an image decoder that it can do without.
-    verbosity = absl_logging.get_verbosity()
-    absl_logging.set_verbosity(absl_logging.ERROR)
-    try:
-        import tensorflow_datasets as tfds
+def facts(data: Dataset) -> dict[str, Any]:
+    """What tells data from other data, and what a trained network must know of them: JSON values.
 
-        folder = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR)
-        _must_exist(dataset, folder)
-        # download=False: without it a missing set would be downloaded here and now.
-        sources = tfds.data_source(
-            dataset,
-            data_dir=str(folder),
-            download=False,
-            decoders={"image": tfds.decode.SkipDecoding()},
-        )
-        return _decode(sources["train"]), _decode(sources["test"])
-    except DataError:
-        raise
-    except Exception as error:  # whatever a damaged directory makes TFDS or its readers raise
-        text = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise DataError(f"{dataset} in {folder} cannot be read: {text}") from error
-    finally:
-        absl_logging.set_verbosity(verbosity)
-
-
-def _must_exist(dataset: str, folder: Path) -> None:
-    if any((folder / dataset).glob("*/*.array_record*")):
-        return
-    state, place = "is not there", str(folder)
-    if any((folder / dataset).glob("*/dataset_info.json")):
-        # TFDS prepares no second format beside a first one.
-        state, place = "is there, but not as array_record", f"{folder}-array_record"
-    prepare = (
-        f"import tensorflow_datasets as tfds; tfds.builder('{dataset}', data_dir='{place}', "
-        "file_format='array_record').download_and_prepare()"
-    )
-    raise DataError(
-        f"{dataset} was looked for in {folder} and {state} (config.data_dir or "
-        f"$TFDS_DATA_DIR name another place); to prepare it: pip install 'jaxep[datasets]' && "
-        f'python -c "{prepare}"'
-    )
-
-
-def _decode(source: Any) -> Split:
-    """All records of a source that skips decoding, as two arrays in the order of the records."""
-
-    def decode(indices: np.ndarray) -> list[tuple[np.ndarray, int]]:
-        return [
-            # Decoding here, not in TFDS, saves 40 us of 190 per image, and naming the formats 40
-            # more for WebP (PIL tries six others before it; PNG is among its first).
-            (np.asarray(Image.open(io.BytesIO(record["image"]), formats=FORMATS)), record["label"])
-            for record in source.__getitems__(indices.tolist())
-        ]
-
-    chunks = np.array_split(np.arange(len(source)), max(1, len(source) // 500))
-    with ThreadPoolExecutor() as pool:
-        pairs = [pair for part in pool.map(decode, chunks) for pair in part]
-    images, labels = zip(*pairs, strict=True)
-    return Split(np.stack(images), np.asarray(labels, np.int32))
-
-
-def _checked(dataset: str, split: Split) -> Split:
-    shape = (8, 8, 1) if dataset == "digits" else (32, 32, 3)
-    if split.images.shape[1:] != shape or split.images.dtype != np.uint8:
-        found = f"{split.images.dtype} {split.images.shape[1:]}"
-        raise DataError(f"images of {dataset} must be uint8 {shape}, are {found}")
-    if not len(split.labels):
-        raise DataError(f"{dataset} has no images in one of its parts")
-    low, high = int(split.labels.min()), int(split.labels.max())
-    if low < 0 or high >= CLASSES[dataset]:
-        allowed = CLASSES[dataset] - 1
-        raise DataError(f"labels of {dataset} must be in 0..{allowed}, are in {low}..{high}")
-    return split
+    A CRC-32 of all images and labels is among them.
+    """
+    crc = 0
+    for array in (*data.train, *data.test):
+        crc = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, crc)
+    return {
+        "image_shape": list(data.image_shape),
+        "image_type": str(data.train.images.dtype),
+        "num_classes": data.num_classes,
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "padding": data.padding,
+        "flip": data.flip,
+        "train_images": len(data.train.labels),
+        "test_images": len(data.test.labels),
+        "crc32": f"{crc:08x}",
+    }
 
 
 def augment(key: jax.Array, images: jax.Array, padding: int = 4, flip: bool = True) -> jax.Array:
@@ -211,7 +238,7 @@ def augment(key: jax.Array, images: jax.Array, padding: int = 4, flip: bool = Tr
 
     Args:
         key: random key.
-        images: uint8 [batch, height, width, channels].
+        images: [batch, height, width, channels].
         padding: pixels; offsets are uniform in -padding..padding.
         flip: mirror half of the images.
 
@@ -222,8 +249,8 @@ def augment(key: jax.Array, images: jax.Array, padding: int = 4, flip: bool = Tr
     offset_key, flip_key = jax.random.split(key)
     offsets = jax.random.randint(offset_key, (batch, 2), -padding, padding + 1)
     # Clipped indices are an edge padding without the padded copy.
-    rows = jnp.clip(jnp.arange(height) + offsets[:, :1], 0, height - 1)
-    columns = jnp.clip(jnp.arange(width) + offsets[:, 1:], 0, width - 1)
+    rows = jnp.clip(jnp.arange(height)[None] + offsets[:, :1], 0, height - 1)
+    columns = jnp.clip(jnp.arange(width)[None] + offsets[:, 1:], 0, width - 1)
     if flip:
         mirrored = jax.random.bernoulli(flip_key, 0.5, (batch, 1))
         columns = jnp.where(mirrored, columns[:, ::-1], columns)
@@ -231,6 +258,9 @@ def augment(key: jax.Array, images: jax.Array, padding: int = 4, flip: bool = Tr
 
 
 def normalise(images: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
-    """uint8 [..., channels] -> (pixel / 255 - mean) / std, float32."""
-    pixels = images.astype(jnp.float32) / 255
-    return (pixels - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+    """[..., channels] -> (pixel - mean) / std, float32; uint8 is pixel / 255 before."""
+    pixels = images.astype(jnp.float32)
+    pixels = pixels / 255 if images.dtype == jnp.uint8 else pixels
+    shape = (1,) * (images.ndim - 1) + (-1,)
+    center, scale = (jnp.asarray(values, jnp.float32).reshape(shape) for values in (mean, std))
+    return (pixels - center) / scale

@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxep.run import health
+from jaxep.run.checkpoints import read_state
 from jaxep.run.errors import DataError, DivergenceError, Interrupted
-from jaxep.run.record import Bystander, Record
-from jaxep.run.reporting import read_layers, read_metrics, write_summary
+from jaxep.run.provenance import provenance
+from jaxep.run.record import NullRecord, Record
 from jaxep.training import data as data_lib
-from jaxep.training import parallel
-from jaxep.training.settings import Settings
+from jaxep.training import parallel, workdata
+from jaxep.training.networks import check_network
+from jaxep.training.settings import Settings, to_dict
 from jaxep.training.steps import (
     TrainState,
     evaluate,
@@ -35,6 +36,8 @@ CHUNKS = 20
 REPORT_IMAGES = 100
 # Dropped updates that do not end the run, by `on_divergence`.
 TOLERATED = {"stop": 0.0, "skip": math.inf}
+# Where a process finds its files: they may lie elsewhere for another process of the same run.
+PLACES = ("data_dir", "teacher_workdir")
 Stop = Callable[[], bool]
 
 
@@ -58,20 +61,41 @@ def never() -> bool:
     return False
 
 
-def make_task(settings: Settings, data: data_lib.Dataset, stop: Stop = never) -> Task:
-    """The task that the settings name; loads the teacher that it needs, or trains it first."""
+def make_task(
+    settings: Settings,
+    data: data_lib.Dataset,
+    stop: Stop = never,
+    own: data_lib.Dataset | None = None,
+) -> Task:
+    """The task that the settings name; loads the teacher that it needs, or trains it first.
+
+    Args:
+        settings: of the run.
+        data: of the run.
+        stop: asked while a teacher is trained.
+        own: the whole data that the caller of `fit` gave, for a teacher; None: it loads its own.
+
+    Raises:
+        UserError: the settings do not fit the data, or there is no usable teacher.
+    """
+    check_network(settings, data.image_shape, data.num_classes)
     steps = len(data.train.labels) // settings.batch_size * settings.epochs
     if steps >= 2**31:  # updates are counted in int32
         raise DataError(f"config.epochs = {settings.epochs}: {steps} updates, must be under 2**31")
     if settings.task == "teacher":
         return teacher_task(settings, data, steps)
     if settings.signal in ("kd", "kdw"):
-        train = functools.partial(fit, stop=stop)
+        train = functools.partial(fit, stop=stop, data=own)
         return ep_task(settings, data, steps, *load_teacher(settings, data, train=train))
     return ep_task(settings, data, steps)
 
 
-def fit(settings: Settings, workdir: str | Path, stop: Stop = never) -> dict[str, Any]:
+def fit(
+    settings: Settings,
+    workdir: str | Path,
+    stop: Stop = never,
+    data: data_lib.Dataset | None = None,
+) -> dict[str, Any]:
     """Trains what the settings say, or goes on where `workdir` stopped (SPEC 8).
 
     Args:
@@ -79,6 +103,8 @@ def fit(settings: Settings, workdir: str | Path, stop: Stop = never) -> dict[str
         workdir: where it is kept; only process 0 of a run reads and writes it.
         stop: asked between chunks of an epoch, in the caller's thread; where it says so, the state
             is saved and the run ends.
+        data: of one's own, from `data.from_arrays`; None: those that the settings name. The keys
+            train_size, test_size and split hold for both.
 
     Returns:
         What summary.json holds; {} in a process that is not the first.
@@ -88,25 +114,71 @@ def fit(settings: Settings, workdir: str | Path, stop: Stop = never) -> dict[str
             be written, an update that is not finite (`on_divergence`).
         Interrupted: `stop` said so.
     """
-    data = load_data(settings)
-    task = make_task(settings, data, stop)
+    workdir = Path(workdir).expanduser()
+    used = load_data(settings, data)
+    facts = data_lib.facts(used)
+    parallel.must_agree(_shared(settings, facts))
+    task = make_task(settings, used, stop, data)
+    first, steps = parallel.is_first(), len(used.train.labels) // settings.batch_size
+    summary = _ended(settings, workdir, facts, task, steps) if first else None
+    if parallel.any_process(summary is not None):
+        return summary or {}
     key = jax.random.key(settings.seed)
-    keeper = Record if parallel.is_first() else Bystander
-    with keeper(settings, workdir) as record:
+    with _record(settings, workdir) as record:
+        if first:
+            workdata.keep_facts(workdir, facts)
         state = init_state(task, jax.random.fold_in(key, 0))
-        steps = len(data.train.labels) // settings.batch_size
         state, seconds = parallel.from_first(record.restore(state, steps))
-        everywhere = (state, data.train, data.test, key)
+        everywhere = (state, used.train, used.test, key)
         state, train, test, key = parallel.replicated(everywhere, task.mesh)
-        data = data._replace(train=train, test=test)
-        run = _Run(settings, task, data, steps, record, stop, key)
+        used = used._replace(train=train, test=test)
+        run = _Run(settings, task, used, steps, record, stop, key)
         for epoch in range(int(state.step) // steps, settings.epochs):
             state = run.epoch(state, epoch, float(seconds))
             seconds = 0.0
         record.wait()
         parallel.any_process(False)  # all may read what process 0 has saved: a teacher, say
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        return _conclude(Path(workdir), parameters) if parallel.is_first() else {}
+        return workdata.conclude(workdir, parameters) if first else {}
+
+
+def _shared(settings: Settings, facts: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same in all processes of a run, by names that stand in an error."""
+    keys = {f"config.{k}": v for k, v in to_dict(settings).items() if k not in PLACES}
+    data = {f"{name} of the data": value for name, value in facts.items()}
+    if jax.process_count() == 1:
+        return keys | data
+    versions = {f"version of {k}": v for k, v in provenance()["versions"].items()}
+    return keys | data | versions
+
+
+def _ended(
+    settings: Settings, workdir: Path, facts: dict[str, Any], task: Task, steps: int
+) -> dict[str, Any] | None:
+    """The summary of a run that is at its end and can be read, told in one line; else None."""
+    summary = workdata.finished(workdir, to_dict(settings), facts)
+    if summary is None:
+        return None
+    template = jax.eval_shape(functools.partial(init_state, task), jax.random.key(0))
+    _, metadata = read_state(workdir, template)
+    if metadata["step"] != settings.epochs * steps:  # a damaged one, which an earlier one replaces
+        return None
+    workdata.tell_end(workdir, summary)
+    return summary
+
+
+def _record(settings: Settings, workdir: Path) -> Record | NullRecord:
+    if not parallel.is_first():
+        return NullRecord()
+    config = to_dict(settings)
+    workdata.check_epochs(workdir, config, workdata.schedules_that_end(settings))
+    return Record(
+        config,
+        workdir,
+        may_change=workdata.may_change(settings),
+        keep=settings.keep_checkpoints,
+        epochs=settings.epochs,
+    )
 
 
 class _Run(NamedTuple):
@@ -116,17 +188,15 @@ class _Run(NamedTuple):
     task: Task
     data: data_lib.Dataset
     steps: int  # updates of an epoch
-    record: Record | Bystander
+    record: Record | NullRecord
     stop: Stop
     key: jax.Array
 
     def epoch(self, state: TrainState, epoch: int, before: float) -> TrainState:
         """Trains `epoch` (from 0) to its end; `before`: its seconds before a resumption."""
         began = time.perf_counter() - before
-        epoch_key = jax.random.fold_in(self.key, epoch + 1)
-        kappa = np.float32(self.task.kappa(epoch) if self.task.kappa else 0.0)
-        state = self._updates(state, epoch, epoch_key, kappa, began)
-        row, layers = self._judge(state, epoch, kappa)
+        state = self._updates(state, epoch, jax.random.fold_in(self.key, epoch + 1), began)
+        row, layers = self._judge(state, epoch)
         row["seconds"] = time.perf_counter() - began
         # The row comes first: a kill between the two repeats the epoch's last updates and the row.
         self.record.epoch(row, layers)
@@ -136,7 +206,7 @@ class _Run(NamedTuple):
         self._save(state, {"test_acc": row["test_acc"], "seconds": 0.0})
         return state
 
-    def _updates(self, state: TrainState, epoch: int, key, kappa, began: float) -> TrainState:
+    def _updates(self, state: TrainState, epoch: int, key, began: float) -> TrainState:
         """The chunks of an epoch that are still to do."""
         first, batch_size = epoch * self.steps, self.settings.batch_size
         tolerated = TOLERATED[self.settings.on_divergence]
@@ -147,34 +217,31 @@ class _Run(NamedTuple):
                 self.record.wait()
                 raise Interrupted(f"saved after update {int(state.step)}, in epoch {epoch + 1}")
             split = self.data.train
-            state = train_chunk(
-                self.task, batch_size, state, split, first + end, key, kappa, tolerated
-            )
+            state = train_chunk(self.task, batch_size, state, split, first + end, key, tolerated)
             # Waiting keeps the bar honest and the queue short; chunks are long enough to hide it.
             if float(state.totals["skipped"]) > tolerated:
-                raise self._divergence(state, epoch, key, kappa)
+                raise self._divergence(state, epoch, key)
             self.record.progress(end, self.steps)
             if saved:
                 self._save(state, {"seconds": time.perf_counter() - began})
         return state
 
     def _save(self, state: TrainState, metadata: dict[str, Any]) -> None:
-        self.record.save(int(state.step), state, metadata)
+        self.record.save(int(state.step), parallel.on_host(state), metadata)
 
-    def _divergence(self, state: TrainState, epoch: int, key, kappa) -> DivergenceError:
+    def _divergence(self, state: TrainState, epoch: int, key) -> DivergenceError:
         """What to say of the last update, which was dropped."""
         step = int(state.step) - 1
-        grads, metrics = gradient_at(
-            self.task, self.settings.batch_size, state, self.data.train, step, key, kappa
-        )
-        found = health.diagnosis(grads, metrics, self.task.layer_names)
+        batch_size, split = self.settings.batch_size, self.data.train
+        grads, metrics = gradient_at(self.task, batch_size, state, split, step, key)
         return DivergenceError(
-            f"update {step + 1} (epoch {epoch + 1}) is not finite: {found}; nothing of it was "
-            f"saved, {self.record.last()} is kept"
+            f"update {step + 1} (epoch {epoch + 1}) is not finite: "
+            f"{health.diagnosis(grads, metrics)}; nothing of it was saved, {self.record.last()} is "
+            "kept"
         )
 
-    def _judge(self, state: TrainState, epoch: int, kappa) -> tuple[dict, list[dict]]:
-        """After the last update of an epoch: rows of metrics.csv and layers.csv."""
+    def _judge(self, state: TrainState, epoch: int) -> tuple[dict, dict[str, dict[str, float]]]:
+        """After the last update of an epoch: a row of metrics.csv, and the rows of layers.csv."""
         skipped = float(state.totals["skipped"])
         kept = self.steps - skipped
         means = {
@@ -185,51 +252,40 @@ class _Run(NamedTuple):
         weights = state.params, state.extra
         size = min(self.settings.eval_batch_size, len(test.labels))
         test_loss, test_acc = evaluate(self.task, size, *weights, test, test_key)
+        step = jnp.asarray(epoch * self.steps, jnp.int32)
         some = jax.tree.map(lambda leaf: leaf[:REPORT_IMAGES], test)
-        columns = layer_report(self.task, *weights, *some, test_key, kappa)
+        report = layer_report(self.task, *weights, step, *some, test_key)
         row = {
             "epoch": epoch + 1,
             "train_loss": means.pop("loss"),
             "train_acc": means.pop("accuracy"),
             "test_loss": float(test_loss),
             "test_acc": float(test_acc),
-            "kappa": float(kappa) if self.task.kappa else None,
-            "lr": float(self.task.rate(jnp.asarray(epoch * self.steps, jnp.int32))),
+            "kappa": float(self.task.kappa(step)) if self.task.kappa else None,
+            "lr": float(self.task.rate(step)),
             **means,
             "skipped": int(skipped),
         }
-        columns = {name: [float(value) for value in column] for name, column in columns.items()}
-        layers = [
-            {"layer": name, **{k: v[i] for k, v in columns.items()}}
-            for i, name in enumerate(self.task.layer_names)
-        ]
+        layers = {name: jax.tree.map(float, report[name]) for name in self.task.rows}
         return row, layers
 
 
-def _conclude(workdir: Path, parameters: int) -> dict[str, Any]:
-    """Draws the run and writes its summary."""
-    # Matplotlib takes a second to import, and a run that fails early needs none of it.
-    from jaxep.run import plots
-
-    plots.curves(read_metrics(workdir / "metrics.csv"), workdir / "curves.png")
-    plots.layers(read_layers(workdir / "layers.csv"), workdir / "layers.png")
-    return write_summary(workdir, parameters=parameters)
-
-
-def load_data(settings: Settings) -> data_lib.Dataset:
-    """The data of the settings, on the device.
+def load_data(settings: Settings, given: data_lib.Dataset | None = None) -> data_lib.Dataset:
+    """The data of the settings, or what they select of those that are given, on the device.
 
     Raises:
         DataError: missing or bad data, or fewer images than one batch.
     """
-    data = data_lib.load(
-        settings.dataset,
-        data_dir=settings.data_dir,
-        train_size=settings.train_size,
-        test_size=settings.test_size,
-        split=settings.split,
-        std_scale=settings.std_scale,
-    )
+    sizes = {"train_size": settings.train_size, "test_size": settings.test_size}
+    if given is None:
+        place, scale = settings.data_dir, settings.std_scale
+        data = data_lib.load(
+            settings.dataset, data_dir=place, split=settings.split, std_scale=scale, **sizes
+        )
+    elif isinstance(given, data_lib.Dataset):
+        data = data_lib.select(given, split=settings.split, **sizes)
+    else:
+        raise DataError(f"data: must be what from_arrays gives, not a {type(given).__name__}")
     if len(data.train.labels) < settings.batch_size:
         raise DataError(
             f"config.batch_size = {settings.batch_size}: at most {len(data.train.labels)}, "

@@ -1,61 +1,65 @@
-"""Layer-wise SGD with momentum, coupled weight decay and cosine annealing, composed in optax."""
+"""Optimizers with one learning rate for each weight and cosine annealing, composed in optax."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
-Params = dict[str, Any]
-
-
-def layer_labels(params: Params) -> Any:
-    """The index of the weighted layer whose learning rate each parameter uses, as a tree.
-
-    Layer i of the chain has rate i, the readout the last one. A signal's matrix uses the rate of
-    the layer that it reads.
-    """
-    groups: dict[str, Any] = {}
-    for name, sub in params.items():
-        if name == "layers":
-            groups[name] = tuple(_fill(layer, i) for i, layer in enumerate(sub))
-        elif name == "readout":
-            groups[name] = _fill(sub, len(params["layers"]))
-        else:
-            groups[name] = {layer: _fill(maps, int(layer)) for layer, maps in sub.items()}
-    return groups
-
-
-def _fill(tree: Any, value: int) -> Any:
-    return jax.tree.map(lambda _: value, tree)
+Rule = Callable[[optax.ScalarOrSchedule], optax.GradientTransformation]
 
 
 def rate_schedule(kind: str, rate: float, steps: int) -> optax.Schedule:
     """Learning rate over update steps: `cosine` from `rate` to 0 in `steps`, or `constant`."""
-    if kind == "cosine":
-        return optax.cosine_decay_schedule(rate, steps)
-    return optax.constant_schedule(rate)
+    if kind == "constant":
+        return optax.constant_schedule(rate)
+    cosine = optax.cosine_decay_schedule(rate, steps)
+    # Of a float: a product of the integer count with π is refused under strict type promotion.
+    return lambda count: cosine(jnp.asarray(count, jnp.float32))
 
 
-def sgd(rate: optax.ScalarOrSchedule, momentum: float, weight_decay: float):
-    """PyTorch's SGD: weight decay joins the gradient before the momentum, on every parameter."""
-    return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(rate, momentum))
-
-
-def layerwise_sgd(
-    rates: Sequence[float], steps: int, *, schedule: str, momentum: float, weight_decay: float
-) -> optax.GradientTransformation:
-    """SGD with one learning rate for each weighted layer.
+def update_rule(kind: str, momentum: float, nesterov: bool, weight_decay: float) -> Rule:
+    """The function rate -> optimizer of a kind, with weight decay on every parameter.
 
     Args:
-        rates: initial learning rate of each weighted layer, from the input upwards.
-        steps: updates of the whole run, the length of the cosine.
-        schedule: `cosine` or `constant`.
-        momentum: of the velocity, 0.9 in the paper.
-        weight_decay: coupled, on every parameter.
+        kind: `sgd`, as PyTorch's: the decay joins the gradient before the momentum; `adam`: it
+            joins the gradient likewise; `adamw`: it is apart (Loshchilov & Hutter 2019).
+        momentum: of the velocity; β1 of adam and adamw.
+        nesterov: whether the momentum looks ahead.
+        weight_decay: coefficient of the decay.
+
+    Raises:
+        ValueError: there is no such kind.
     """
-    transforms = {
-        i: sgd(rate_schedule(schedule, rate, steps), momentum, weight_decay)
-        for i, rate in enumerate(rates)
-    }
-    return optax.multi_transform(transforms, layer_labels)
+    if kind == "adamw":
+        return lambda rate: optax.adamw(
+            rate, b1=momentum, weight_decay=weight_decay, nesterov=nesterov
+        )
+    decay = optax.add_decayed_weights(weight_decay)
+    if kind == "adam":
+        return lambda rate: optax.chain(decay, optax.adam(rate, b1=momentum, nesterov=nesterov))
+    if kind == "sgd":
+        return lambda rate: optax.chain(decay, optax.sgd(rate, momentum, nesterov))
+    raise ValueError(f"optimizer {kind!r}: must be one of sgd, adam, adamw")
+
+
+def by_weight(
+    rule: Rule, schedules: Mapping[str, optax.Schedule], labels: Callable[[Any], Any]
+) -> optax.GradientTransformation:
+    """One learning rate for each weight.
+
+    Args:
+        rule: as of `update_rule`.
+        schedules: learning rate by the name of the weight.
+        labels: params -> a tree like it, of the names whose rate each parameter uses
+            (`Model.weight_labels`).
+    """
+    transforms = {name: rule(schedule) for name, schedule in schedules.items()}
+    return optax.multi_transform(transforms, labels)
+
+
+def apply(optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any):
+    """One update: (new params, new optimizer state)."""
+    updates, opt_state = optimizer.update(grads, opt_state, params)
+    return jax.tree.map(jnp.add, params, updates), opt_state

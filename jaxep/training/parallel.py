@@ -5,9 +5,11 @@ Every process holds the data set and the same random keys, and puts on its devic
 each batch; parameters are the same everywhere.
 """
 
+import hashlib
+import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -215,6 +217,35 @@ def from_first(tree: Tree) -> Tree:
     pairs = zip(sent, values, strict=True)
     got = [np.asarray(raw).view(value.dtype).reshape(value.shape) for raw, value in pairs]
     return jax.tree.unflatten(structure, got)
+
+
+def must_agree(facts: Mapping[str, Any]) -> None:
+    """Compares what must be the same in all processes of a run; does nothing in a single one.
+
+    Args:
+        facts: JSON values by the names that an error gives them.
+
+    Raises:
+        SettingsError: in all processes alike, naming each fact that differs and its values.
+    """
+    if jax.process_count() == 1:
+        return
+    text = json.dumps(facts, sort_keys=True).encode()
+    digest = np.frombuffer(hashlib.sha256(text).digest(), np.uint8)
+    # Of one length whatever the facts are: what is gathered must be of one shape.
+    heads = multihost_utils.process_allgather((digest, np.asarray(len(text))))
+    if np.all(heads[0] == heads[0][0]):
+        return
+    padded = np.frombuffer(text.ljust(int(np.max(heads[1]))), np.uint8)
+    texts = multihost_utils.process_allgather(padded)
+    each = [json.loads(bytes(row)) for row in np.asarray(texts)]
+    differing = []
+    for name in sorted({name for own in each for name in own}):
+        values = [json.dumps(own.get(name, "absent")) for own in each]
+        other = next((i for i, value in enumerate(values) if value != values[0]), 0)
+        if other:
+            differing.append(f"{name} = {values[0]} in process 0, {values[other]} in {other}")
+    raise SettingsError(f"the processes of a run must be equal: {'; '.join(differing)}")
 
 
 def any_process(flag: bool) -> bool:

@@ -1,9 +1,23 @@
-"""What each key of the settings allows by itself, in one table; settings.py checks how they fit."""
+"""What a key of the settings may be: a kind makes its type of a value, a rule allows some."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-IMAGE_SHAPES = {"digits": (8, 8, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxep.run.errors import SettingsError
+
+# One number for all weights, one for each by position, or by name ("default": all others).
+PerWeight = float | tuple[float, ...] | dict[str, float]
+# Layers by index or by name.
+Layers = tuple[int | str, ...]
+
+# Computations are in float32: what is beyond it would be an infinity there.
+LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
+# The least number of float32 that XLA does not take for 0.
+TINY = 2.0**-126
+LARGEST_SEED = 2**32 - 1
 
 
 class Rule(NamedTuple):
@@ -13,67 +27,133 @@ class Rule(NamedTuple):
     test: Callable[[Any], bool]
 
 
-def _choice(*values: str) -> Rule:
+def one_of(*values: str) -> Rule:
+    """These words and no others."""
     return Rule(f"one of {', '.join(values)}", lambda value: value in values)
 
 
-def _at_least(least: int) -> Rule:
+def at_least(least: int) -> Rule:
+    """A count."""
     # Counts become int32 in compiled loops; a larger one is refused here, not by XLA.
     allowed = f"an integer of at least {least} and under 2**31"
     return Rule(allowed, lambda value: least <= value < 2**31)
 
 
-# The least number of float32 that XLA does not take for 0.
-TINY = 2.0**-126
+def each(rule: Rule) -> Rule:
+    """The same rule for every number of a `PerWeight`."""
+    allowed = f"{rule.allowed}, a tuple of such, or such by the names of weights"
+    return Rule(allowed, lambda value: all(map(rule.test, numbers(value))))
+
+
+def numbers(value: PerWeight) -> tuple[float, ...]:
+    """All numbers of a value for each weight, in the order given."""
+    if isinstance(value, dict):
+        return tuple(value.values())
+    return value if isinstance(value, tuple) else (value,)
+
+
+ANY = Rule("", lambda value: True)
 POSITIVE = Rule("a number over 0", lambda value: value >= TINY)
 NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0)
-ANY = Rule("", lambda value: True)
-LARGEST_SEED = 2**32 - 1
+UNDER_ONE = Rule("a number of at least 0 and under 1", lambda value: 0 <= value < 1)
+UNDER_TWO = Rule("a number over 0 and under 2", lambda value: TINY <= value < 2)
+SEED = Rule(f"an integer from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
+NEURONS = Rule("a tuple of integers over 0", lambda value: all(n > 0 for n in value))
+# The name becomes a directory of runs/: one below it, and no other.
+NAME = Rule(
+    "a non-empty text without / or \\, and not . or ..",
+    lambda value: bool(value) and not {"/", "\\"} & set(value) and value not in (".", ".."),
+)
 
-RULES: dict[str, Rule] = {
-    "name": Rule("a non-empty text without /", lambda value: bool(value) and "/" not in value),
-    "task": _choice("ep", "teacher"),
-    "seed": Rule(f"an integer from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
-    "dataset": _choice(*IMAGE_SHAPES),
-    "train_size": _at_least(0),
-    "test_size": _at_least(0),
-    "split": _choice("test", "validation"),
-    "std_scale": POSITIVE,
-    "hidden": Rule("a tuple of integers over 0", lambda value: all(n > 0 for n in value)),
-    "conv_activation": _choice("hard_sigmoid", "relu"),
-    "gain": POSITIVE,
-    "output_loss": _choice("cross_entropy", "squared_error"),
-    "init_states": _choice("zeros", "uniform"),
-    "signal": _choice("none", "le", "kd", "kdw"),
-    "kappa": NOT_NEGATIVE,
-    "kappa_schedule": _choice("constant", "linear", "exponential", "cosine"),
-    "kappa_min": NOT_NEGATIVE,
-    "kappa_gamma": NOT_NEGATIVE,
-    "tau": POSITIVE,
-    "softmax_axis": _choice("all", "channel"),
-    "estimator": _choice("ep", "bptt", "implicit"),
-    "ep_variant": _choice("centered", "one_sided", "random_sign"),
-    "beta": POSITIVE,
-    "t_free": _at_least(1),
-    "t_nudge": _at_least(1),
-    "bptt_steps": _at_least(0),
-    "solver": _choice("fixed", "tolerance", "fixed_point", "anderson"),
-    "tol_free": POSITIVE,
-    "tol_nudge": POSITIVE,
-    "order": _choice("synchronous", "alternating"),
-    "relaxation": Rule("a number over 0 and under 2", lambda value: TINY <= value < 2),
-    "precision": _choice("float32", "bfloat16"),
-    "micro_batch": _at_least(0),
-    "learning_rates": Rule(
-        "a tuple of numbers of at least 0", lambda value: all(rate >= 0 for rate in value)
+
+class Kind(NamedTuple):
+    """A type of values: its words, and what makes it of a value; None where nothing does."""
+
+    words: str
+    convert: Callable[[Any], Any]
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as Python's, an array as a list."""
+    return value.tolist() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if isinstance(value, str) and value.isprintable() else None
+
+
+def _flag(value: Any) -> bool | None:
+    value = _plain(value)
+    return value if isinstance(value, bool) else None
+
+
+def _integer(value: Any) -> int | None:
+    value = _plain(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _real(value: Any) -> float | None:
+    value = _plain(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        return float(value) if abs(value) <= LARGEST_FLOAT else None
+    except OverflowError:  # an integer beyond the range of float64
+        return None
+
+
+def _tuple(convert: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...] | None]:
+    """A list as a tuple, and a single item as a tuple of it."""
+
+    def converted(value: Any) -> tuple[Any, ...] | None:
+        value = _plain(value)
+        items = [convert(v) for v in (value if isinstance(value, (list, tuple)) else (value,))]
+        return None if any(item is None for item in items) else tuple(items)
+
+    return converted
+
+
+def _layer(value: Any) -> int | str | None:
+    return _text(value) if isinstance(value, str) else _integer(value)
+
+
+def _per_weight(value: Any) -> PerWeight | None:
+    value = _plain(value)
+    if isinstance(value, (Mapping, ConfigDict)):
+        pairs = [(_text(name), _real(number)) for name, number in value.items()]
+        named = {name: number for name, number in pairs if name and number is not None}
+        # Sorted: which was named first makes no other configuration.
+        return dict(sorted(named.items())) if named and len(named) == len(pairs) else None
+    return _tuple(_real)(value) if isinstance(value, (list, tuple)) else _real(value)
+
+
+KINDS: dict[Any, Kind] = {
+    str: Kind("a text of printable characters", _text),
+    int: Kind("an integer", _integer),
+    bool: Kind("True or False", _flag),
+    float: Kind("a finite number in float32", _real),
+    tuple[int, ...]: Kind("a tuple of integers", _tuple(_integer)),
+    Layers: Kind("a tuple of integers or names of layers", _tuple(_layer)),
+    PerWeight: Kind(
+        "a finite number in float32, a tuple of such, or such by the names of weights", _per_weight
     ),
-    "momentum": Rule("a number of at least 0 and under 1", lambda value: 0 <= value < 1),
-    "weight_decay": NOT_NEGATIVE,
-    "lr_schedule": _choice("constant", "cosine"),
-    "batch_size": _at_least(1),
-    "eval_batch_size": _at_least(1),
-    "epochs": _at_least(1),
-    "keep_checkpoints": _at_least(2),
-    "checkpoint_every": _at_least(0),
-    "on_divergence": _choice("stop", "skip"),
 }
+
+
+def refuse(key: str, value: Any, allowed: str) -> SettingsError:
+    """The error of one bad value, in one line."""
+    return SettingsError(f"config.{key} = {shown(value)}: {short(allowed)}")
+
+
+def shown(value: Any) -> str:
+    """A value as it is written, short enough to stand in a sentence."""
+    try:
+        return short(repr(value))
+    except ValueError:  # Python writes no integer of more than 4300 digits
+        return f"a very large {type(value).__name__}"
+
+
+def short(text: str) -> str:
+    """A text in one line, and cut where it is long."""
+    text = " ".join(text.split())
+    return text if len(text) <= 300 else f"{text[:297]}..."

@@ -1,4 +1,4 @@
-"""Settings of a run: a ConfigDict becomes one frozen dataclass, checked once.
+"""Settings of a run: every key with its type, its rule and its default, checked when they are made.
 
 Every refusal is one line that names the key, its value and what is allowed.
 """
@@ -6,237 +6,177 @@ Every refusal is one line that names the key, its value and what is allowed.
 import dataclasses
 import difflib
 import importlib.util
-import math
+import json
+import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ml_collections import ConfigDict
 
-from jaxep.nets.graph import ConvSpec, parse_conv
-from jaxep.run.errors import SettingsError, reason
-from jaxep.training.rules import ANY, IMAGE_SHAPES, RULES
+from jaxep.configs import base
+from jaxep.nets.builders import ACTIVATIONS
+from jaxep.run.errors import DataError, SettingsError, reason
+from jaxep.training.networks import check_network
+from jaxep.training.rules import (
+    ANY,
+    KINDS,
+    NAME,
+    NEURONS,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SEED,
+    UNDER_ONE,
+    UNDER_TWO,
+    Layers,
+    PerWeight,
+    Rule,
+    at_least,
+    each,
+    one_of,
+    refuse,
+    short,
+    shown,
+)
+from jaxep.training.sources import spec_of
+
+BASE = base.get_config()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What configs/base.py explains key by key."""
+    """What configs/base.py explains key by key, and gives the defaults of.
 
-    name: str
-    task: str
-    seed: int
-    dataset: str
-    data_dir: str
-    train_size: int
-    test_size: int
-    split: str
-    std_scale: float
-    augment: bool
-    conv: str
-    hidden: tuple[int, ...]
-    conv_activation: str
-    gain: float
-    output_loss: str
-    init_states: str
-    signal: str
-    signal_layers: tuple[int, ...]
-    kappa: float
-    kappa_schedule: str
-    kappa_min: float
-    kappa_gamma: float
-    tau: float
-    learn_readout: bool
-    soften_labels: bool
-    softmax_axis: str
-    estimator: str
-    ep_variant: str
-    beta: float
-    t_free: int
-    t_nudge: int
-    bptt_steps: int
-    solver: str
-    tol_free: float
-    tol_nudge: float
-    order: str
-    relaxation: float
-    precision: str
-    micro_batch: int
-    learning_rates: tuple[float, ...]
-    momentum: float
-    weight_decay: float
-    lr_schedule: str
-    batch_size: int
-    eval_batch_size: int
-    epochs: int
-    keep_checkpoints: int
-    checkpoint_every: int
-    on_divergence: str
-    teacher: str
-    teacher_workdir: str
-    train_teacher: bool
+    Lists serve as tuples, integers as floats, and numbers of numpy as Python's.
+
+    Raises:
+        SettingsError: a value of a wrong type, or not allowed, or values that do not fit each
+            other: the network is built to see that.
+    """
+
+    name: Annotated[str, NAME] = BASE.name
+    task: Annotated[str, one_of("ep", "teacher")] = BASE.task
+    seed: Annotated[int, SEED] = BASE.seed
+    dataset: str = BASE.dataset
+    data_dir: str = BASE.data_dir
+    train_size: Annotated[int, at_least(0)] = BASE.train_size
+    test_size: Annotated[int, at_least(0)] = BASE.test_size
+    split: Annotated[str, one_of("test", "validation")] = BASE.split
+    std_scale: Annotated[float, POSITIVE] = BASE.std_scale
+    augment: bool = BASE.augment
+    conv: str = BASE.conv
+    hidden: Annotated[tuple[int, ...], NEURONS] = BASE.hidden
+    wiring: Annotated[str, one_of("chain", "all")] = BASE.wiring
+    conv_activation: Annotated[str, one_of(*ACTIVATIONS)] = BASE.conv_activation
+    dense_activation: Annotated[str, one_of(*ACTIVATIONS)] = BASE.dense_activation
+    output_activation: Annotated[str, one_of("", *ACTIVATIONS)] = BASE.output_activation
+    gain: Annotated[PerWeight, each(POSITIVE)] = BASE.gain
+    output_loss: Annotated[str, one_of("cross_entropy", "squared_error")] = BASE.output_loss
+    init_states: Annotated[str, one_of("zeros", "uniform")] = BASE.init_states
+    signal: Annotated[str, one_of("none", "le", "kd", "kdw")] = BASE.signal
+    signal_layers: Layers = BASE.signal_layers
+    kappa: Annotated[float, NOT_NEGATIVE] = BASE.kappa
+    kappa_schedule: Annotated[str, one_of("constant", "linear", "exponential", "cosine")] = (
+        BASE.kappa_schedule
+    )
+    kappa_min: Annotated[float, NOT_NEGATIVE] = BASE.kappa_min
+    kappa_gamma: Annotated[float, NOT_NEGATIVE] = BASE.kappa_gamma
+    tau: Annotated[float, POSITIVE] = BASE.tau
+    learn_readout: bool = BASE.learn_readout
+    soften_labels: bool = BASE.soften_labels
+    softmax_axis: Annotated[str, one_of("all", "channel")] = BASE.softmax_axis
+    estimator: Annotated[str, one_of("ep", "bptt", "implicit")] = BASE.estimator
+    ep_variant: Annotated[str, one_of("centered", "one_sided", "random_sign", "four_point")] = (
+        BASE.ep_variant
+    )
+    beta: Annotated[float, POSITIVE] = BASE.beta
+    t_free: Annotated[int, at_least(1)] = BASE.t_free
+    t_nudge: Annotated[int, at_least(1)] = BASE.t_nudge
+    bptt_steps: Annotated[int, at_least(0)] = BASE.bptt_steps
+    solver: Annotated[str, one_of("fixed", "tolerance", "fixed_point", "anderson")] = BASE.solver
+    tol_free: Annotated[float, POSITIVE] = BASE.tol_free
+    tol_nudge: Annotated[float, POSITIVE] = BASE.tol_nudge
+    order: Annotated[str, one_of("synchronous", "alternating")] = BASE.order
+    relaxation: Annotated[float, UNDER_TWO] = BASE.relaxation
+    precision: Annotated[str, one_of("float32", "bfloat16")] = BASE.precision
+    micro_batch: Annotated[int, at_least(0)] = BASE.micro_batch
+    optimizer: Annotated[str, one_of("sgd", "adam", "adamw")] = BASE.optimizer
+    learning_rates: Annotated[PerWeight, each(NOT_NEGATIVE)] = BASE.learning_rates
+    momentum: Annotated[float, UNDER_ONE] = BASE.momentum
+    nesterov: bool = BASE.nesterov
+    weight_decay: Annotated[float, NOT_NEGATIVE] = BASE.weight_decay
+    lr_schedule: Annotated[str, one_of("constant", "cosine")] = BASE.lr_schedule
+    batch_size: Annotated[int, at_least(1)] = BASE.batch_size
+    eval_batch_size: Annotated[int, at_least(1)] = BASE.eval_batch_size
+    epochs: Annotated[int, at_least(1)] = BASE.epochs
+    keep_checkpoints: Annotated[int, at_least(2)] = BASE.keep_checkpoints
+    checkpoint_every: Annotated[int, at_least(0)] = BASE.checkpoint_every
+    on_divergence: Annotated[str, one_of("stop", "skip")] = BASE.on_divergence
+    teacher: str = BASE.teacher
+    teacher_workdir: str = BASE.teacher_workdir
+    train_teacher: bool = BASE.train_teacher
+
+    def __post_init__(self) -> None:
+        for key, (kind, rule) in _TABLE.items():
+            given = getattr(self, key)
+            value = KINDS[kind].convert(given)
+            if value is None:
+                raise refuse(key, given, f"must be {KINDS[kind].words}")
+            if not rule.test(value):
+                raise refuse(key, given, f"must be {rule.allowed}")
+            object.__setattr__(self, key, value)
+        try:
+            spec = spec_of(self.dataset)
+        except DataError as error:
+            raise SettingsError(short(str(error))) from error
+        # The images of a file are not known yet: its network is built once they are.
+        check_network(self, spec.image_shape, spec.classes)
+        if self.task == "ep":
+            _check_estimator(self)
 
 
-# Computations are in float32: what is beyond it would be an infinity there.
-LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
-# Kernels and biases of one network; more cannot be indexed by an int32, nor held by a device.
-LARGEST_NETWORK = 2**31 - 1
-_TYPE_NAMES = {
-    str: "a text of printable characters",
-    int: "an integer",
-    bool: "True or False",
-    float: "a finite number in float32",
-    tuple[int, ...]: "a tuple of integers",
-    tuple[float, ...]: "a tuple of finite numbers in float32",
-}
+def _table() -> dict[str, tuple[Any, Rule]]:
+    """The kind and the rule of each key."""
+    table = {}
+    for key, hint in typing.get_type_hints(Settings, include_extras=True).items():
+        rules = getattr(hint, "__metadata__", (ANY,))
+        table[key] = (hint.__origin__ if rules[0] is not ANY else hint, rules[0])
+    return table
 
 
-def refuse(key: str, value: Any, allowed: str) -> SettingsError:
-    """The error of one bad value, in one line."""
-    return SettingsError(f"config.{key} = {_shown(value)}: {_short(allowed)}")
+_TABLE = _table()
 
 
-def _shown(value: Any) -> str:
-    try:
-        return _short(repr(value))
-    except ValueError:  # Python writes no integer of more than 4300 digits
-        return f"a very large {type(value).__name__}"
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 300 else f"{text[:297]}..."
+def _check_estimator(settings: Settings) -> None:
+    if settings.bptt_steps > settings.t_free:
+        raise refuse(
+            "bptt_steps", settings.bptt_steps, f"must be at most t_free = {settings.t_free}"
+        )
+    if settings.precision != "float32" and settings.estimator != "ep":
+        allowed = f"must be float32 with estimator {settings.estimator}"
+        raise refuse("precision", settings.precision, allowed)
+    if settings.signal in ("kd", "kdw") and not settings.teacher:
+        allowed = f"signal {settings.signal} needs the config file of a teacher"
+        raise refuse("teacher", settings.teacher, allowed)
 
 
 def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
-    """Checks a configuration whole.
+    """The settings of a configuration that is whole.
 
     Raises:
-        SettingsError: an unknown or missing key, a wrong type, a value that is not allowed, or
-            values that do not fit each other.
+        SettingsError: an unknown or missing key, or what `Settings` refuses.
     """
     given = config.to_dict() if isinstance(config, ConfigDict) else dict(config)
-    types: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(Settings)}
     for key, value in given.items():
-        if key not in types:
-            name = _short(key) if isinstance(key, str) else _shown(key)
-            near = difflib.get_close_matches(name, types, 1)
+        if key not in _TABLE:
+            name = short(key) if isinstance(key, str) else shown(key)
+            near = difflib.get_close_matches(name, _TABLE, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise refuse(name, value, f"there is no such key{hint}")
-    values = {}
-    for key, kind in types.items():
+    for key, (kind, _) in _TABLE.items():
         if key not in given:
-            raise SettingsError(f"config.{key} is missing: it must be {_TYPE_NAMES[kind]}")
-        values[key] = _typed(key, given[key], kind)
-        rule = RULES.get(key, ANY)
-        if not rule.test(values[key]):
-            raise refuse(key, given[key], f"must be {rule.allowed}")
-    settings = Settings(**values)
-    _check_network(settings)
-    if settings.task == "ep":
-        _check_signal(settings)
-        if settings.bptt_steps > settings.t_free:
-            allowed = f"must be at most t_free = {settings.t_free}"
-            raise refuse("bptt_steps", settings.bptt_steps, allowed)
-        if settings.precision != "float32" and settings.estimator != "ep":
-            allowed = f"must be float32 with estimator {settings.estimator}"
-            raise refuse("precision", settings.precision, allowed)
-    return settings
-
-
-def _typed(key: str, value: Any, kind: Any) -> Any:
-    """`value` as `kind`: an int serves as a float, a list as a tuple; a bool is no number."""
-    if kind in (tuple[int, ...], tuple[float, ...]):
-        element = int if kind == tuple[int, ...] else float
-        if isinstance(value, (list, tuple)):
-            items = [_number(item, element) for item in value]
-            if None not in items:
-                return tuple(items)
-    elif kind in (int, float):
-        number = _number(value, kind)
-        if number is not None:
-            return number
-    elif isinstance(value, kind) and (kind is not str or value.isprintable()):
-        return value
-    raise refuse(key, value, f"must be {_TYPE_NAMES[kind]}")
-
-
-def _number(value: Any, kind: type) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    if kind is int:
-        return value if isinstance(value, int) else None
-    try:
-        return float(value) if abs(value) <= LARGEST_FLOAT else None
-    except OverflowError:  # an integer beyond the range of float64
-        return None
-
-
-def _check_network(settings: Settings) -> None:
-    """The convolutions fit the image and each weighted layer has its learning rate."""
-    try:
-        convs = parse_conv(settings.conv)
-    except ValueError as error:
-        raise refuse("conv", settings.conv, str(error)) from error
-    image = size = IMAGE_SHAPES[settings.dataset][0]  # all images are square
-    for number, conv in enumerate(convs, start=1):
-        before, size = size, size - 2 + 2 * conv.padding
-        words, why = "leaves", "each without padding takes 2 from height and width"
-        if size >= 1 and conv.pool:
-            size //= 2
-            words, why = "and its pool leave", f"{int(math.log2(image))} pools at most"
-        if size < 1:
-            raise refuse(
-                "conv",
-                settings.conv,
-                f"convolution {number} {words} nothing of a {before}x{before} map; images of "
-                f"{settings.dataset} are {image}x{image}: {why}",
-            )
-    _check_size(settings, convs, size)
-    layers = 1 if settings.task == "teacher" else len(convs) + len(settings.hidden) + 1
-    if len(settings.learning_rates) != layers:
-        reason = "a teacher has one" if settings.task == "teacher" else "one per weighted layer"
-        allowed = f"must be {layers} numbers ({reason}), not {len(settings.learning_rates)}"
-        raise refuse("learning_rates", settings.learning_rates, allowed)
-    if layers == 1 and settings.task == "ep":
-        raise refuse("conv", settings.conv, "a network needs a convolution or a hidden layer")
-
-
-def _check_size(settings: Settings, convs: tuple[ConvSpec, ...], size: int) -> None:
-    """The network has not more parameters than can be; `size`: of the last convolution's map."""
-    inputs, parameters = IMAGE_SHAPES[settings.dataset][2], 0
-    for conv in convs:
-        parameters += (9 * inputs + 1) * conv.features
-        inputs = conv.features
-    inputs *= size**2
-    for neurons in settings.hidden:
-        parameters += (inputs + 1) * neurons
-        inputs = neurons
-    if parameters > LARGEST_NETWORK:
-        key = "hidden" if settings.hidden else "conv"
-        allowed = f"too large, at most {LARGEST_NETWORK} parameters in all"
-        raise refuse(key, getattr(settings, key), allowed)
-
-
-def _check_signal(settings: Settings) -> None:
-    """Υ names neuron layers that exist and that the signal can use; KD has a teacher."""
-    convs, upsilon = parse_conv(settings.conv), settings.signal_layers
-    neurons = len(convs) + len(settings.hidden)
-    if settings.signal == "none":
-        if upsilon:
-            raise refuse("signal_layers", upsilon, "must be () where signal is none")
-        return
-    if not upsilon or len(set(upsilon)) != len(upsilon) or not set(upsilon) <= set(range(neurons)):
-        allowed = f"must be different neuron layers out of 0, ..., {neurons - 1}, at least one"
-        raise refuse("signal_layers", upsilon, allowed)
-    if settings.signal == "le":
-        return
-    pooled = [layer for layer, conv in enumerate(convs) if conv.pool]
-    if not set(upsilon) <= set(pooled):
-        allowed = f"must be out of {pooled}: {settings.signal} compares layers that end in a pool"
-        raise refuse("signal_layers", upsilon, allowed)
-    if not settings.teacher:
-        allowed = f"signal {settings.signal} needs the config file of a teacher"
-        raise refuse("teacher", settings.teacher, allowed)
+            raise SettingsError(f"config.{key} is missing: it must be {KINDS[kind].words}")
+    return Settings(**given)
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
@@ -246,28 +186,39 @@ def to_dict(settings: Settings) -> dict[str, Any]:
 
 
 def load_config_file(path: str) -> ConfigDict:
-    """What `get_config()` of the Python file `path` returns.
+    """What `get_config()` of the Python file `path` returns, or the config.json of a run.
 
     Args:
-        path: absolute, or relative to the current directory or else to the project's root, where
-            configs/ lies: a config that names its teacher serves from any directory.
+        path: absolute, or relative to the current directory or else to where this package keeps its
+            configs/: a config that names its teacher serves from any directory.
 
     Raises:
         SettingsError: there is no such file, it cannot be run, or it gives no ConfigDict.
     """
-    places = (Path(path), Path(__file__).parent.parent.parent / path)
+    places = (Path(path).expanduser(), Path(base.__file__).parent.parent / path)
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         raise refuse("teacher", path, "there is no such file")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise refuse("teacher", path, "must be a Python file")
     try:
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        config = module.get_config()
+        config = _read_json(file) if file.suffix == ".json" else _run_python(file)
     except Exception as error:  # the file is the user's: whatever it raises is about that file
         raise refuse("teacher", path, f"{type(error).__name__}: {reason(error)}") from error
     if not isinstance(config, ConfigDict):
         raise refuse("teacher", path, "its get_config() must return a ConfigDict")
     return config
+
+
+def _read_json(file: Path) -> ConfigDict:
+    config = base.get_config()
+    with config.unlocked():
+        config.update(json.loads(file.read_text(encoding="utf-8")))
+    return config
+
+
+def _run_python(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ValueError("must be a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxep.run import health
+from jaxep.training import optimizer
 from jaxep.training.tasks import Task
 
 
@@ -47,15 +48,14 @@ def zero_totals(task: Task) -> dict[str, jax.Array]:
     return {name: jnp.zeros(()) for name in (*task.metrics, "skipped")}
 
 
-def train_step(task: Task, state: TrainState, images, labels, key, kappa):
+def train_step(task: Task, state: TrainState, images, labels, key):
     """One update from one batch: (state, metrics).
 
     An update that is not finite is dropped: of the state only the step and the number of dropped
     updates change.
     """
-    grads, extra, metrics = task.update(state.params, state.extra, images, labels, key, kappa)
-    updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
-    params = jax.tree.map(jnp.add, state.params, updates)
+    grads, extra, metrics = task.update(state.params, state.extra, state.step, images, labels, key)
+    params, opt_state = optimizer.apply(task.optimizer, grads, state.opt_state, state.params)
     finite = health.is_finite((params, extra), metrics)
     old, new = (state.params, state.opt_state, state.extra), (params, opt_state, extra)
     params, opt_state, extra = jax.tree.map(functools.partial(jnp.where, finite), new, old)
@@ -83,7 +83,7 @@ def epoch_batches(batch_size: int, split, key):
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def train_chunk(
-    task: Task, batch_size: int, state: TrainState, split, stop, key, kappa, tolerated
+    task: Task, batch_size: int, state: TrainState, split, stop, key, tolerated
 ) -> TrainState:
     """Updates until `stop` of the run, with no word to the host.
 
@@ -91,10 +91,9 @@ def train_chunk(
         task: what to train.
         batch_size: images per update.
         state: before.
-        split: uint8 images [n, height, width, channels] and labels [n], on the device.
+        split: images [n, height, width, channels] and labels [n], on the device.
         stop: updates of the run to reach, within this epoch.
         key: of the epoch.
-        kappa: κ of the epoch.
         tolerated: dropped updates of this epoch that do not end the chunk.
     """
     batch_at = epoch_batches(batch_size, split, key)
@@ -104,16 +103,16 @@ def train_chunk(
 
     def body(state):
         images, labels, step_key = batch_at(state.step)
-        return train_step(task, state, images, labels, step_key, kappa)[0]
+        return train_step(task, state, images, labels, step_key)[0]
 
     return jax.lax.while_loop(unfinished, body, state)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def gradient_at(task: Task, batch_size: int, state: TrainState, split, step, key, kappa):
+def gradient_at(task: Task, batch_size: int, state: TrainState, split, step, key):
     """(gradients, metrics) of update `step` at `state`: to see why one was dropped."""
     images, labels, step_key = epoch_batches(batch_size, split, key)(step)
-    grads, _, metrics = task.update(state.params, state.extra, images, labels, step_key, kappa)
+    grads, _, metrics = task.update(state.params, state.extra, step, images, labels, step_key)
     return grads, metrics
 
 
@@ -136,6 +135,6 @@ def evaluate(task: Task, batch_size: int, params, extra, split, key):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def layer_report(task: Task, params, extra, images, labels, key, kappa):
-    """Per-layer arrays of one batch by column name, [layers] each."""
-    return task.report(params, extra, images, labels, key, kappa)
+def layer_report(task: Task, params, extra, step, images, labels, key):
+    """{row: {column: scalar}} of one batch."""
+    return task.report(params, extra, step, images, labels, key)

@@ -1,6 +1,6 @@
 """What the one training loop trains, as a few pure functions: here an EP network.
 
-This is where settings become objects: strings are looked up in the tables below, once.
+This is where settings become objects: strings are looked up in tables, once.
 """
 
 from collections.abc import Callable
@@ -12,20 +12,23 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxep.core import estimators, solvers
-from jaxep.core import theory as diagnostics
-from jaxep.core.sweep import hard_sigmoid, relu
-from jaxep.nets import heads as signals
-from jaxep.nets.graph import Network, vgg
+from jaxep.core.energy import Energy, initial_states
+from jaxep.core.implicit import Implicit
+from jaxep.nets.diagnostics import layer_report, report_rows
+from jaxep.nets.heads import Targets, kappa_schedule
+from jaxep.nets.model import Model
 from jaxep.training import data as data_lib
 from jaxep.training import optimizer, parallel
+from jaxep.training.networks import build_model, by_weight
 from jaxep.training.settings import Settings
 
 Tree = Any
 Metrics = dict[str, jax.Array]
-# Images uint8 [batch, height, width, channels] -> one feature per layer of Υ.
+Moments = tuple[float, ...]
+Rows = dict[str, dict[str, jax.Array]]
+# Images [batch, height, width, channels] -> one feature per layer of Υ.
 TeacherFeatures = Callable[[jax.Array], tuple[jax.Array, ...]]
 
-ACTIVATIONS = {"hard_sigmoid": hard_sigmoid, "relu": relu}
 PRECISIONS = {"float32": lambda x: x, "bfloat16": lambda x: x.astype(jnp.bfloat16)}
 SOLVERS = {
     "tolerance": solvers.Tolerance,
@@ -39,15 +42,15 @@ class Task(NamedTuple):
 
     Attributes:
         init: key -> (params, extra); extra is state that is not trained by gradients.
-        update: (params, extra, images, labels, key, kappa) -> (grads, extra, metrics); metrics are
-            means over the batch, float scalars.
+        update: (params, extra, step, images, labels, key) -> (grads, extra, metrics) of update
+            `step` of the run, from 0; metrics are means over the batch, float scalars.
         metrics: their names.
         evaluate: (params, extra, images, labels, key) -> (loss, correct), both [batch].
         optimizer: of all parameters.
         rate: learning rate that metrics.csv reports, from the step.
-        kappa: κ of an epoch counted from 0; None where there is no signal.
-        report: (params, extra, images, labels, key, kappa) -> per-layer arrays by column name.
-        layer_names: the rows of that report.
+        kappa: κ, from the step; None where there is no signal.
+        report: (params, extra, step, images, labels, key) -> {row: {column: scalar}} of layers.csv.
+        rows: of that report, in order.
         mesh: the devices that it runs on.
     """
 
@@ -58,47 +61,9 @@ class Task(NamedTuple):
     optimizer: Any
     rate: Callable[[Any], Any]
     kappa: Callable[[Any], Any] | None
-    report: Callable[..., dict[str, jax.Array]]
-    layer_names: tuple[str, ...]
+    report: Callable[..., Rows]
+    rows: tuple[str, ...]
     mesh: Mesh
-
-
-def build_network(settings: Settings, data: data_lib.Dataset) -> Network:
-    """The CRNN of the settings, for the images of `data`."""
-    return vgg(
-        settings.conv,
-        settings.hidden,
-        data.image_shape,
-        data.num_classes,
-        conv_activation=ACTIVATIONS[settings.conv_activation],
-        dense_activation=hard_sigmoid,
-        has_readout=settings.output_loss == "cross_entropy",
-        gain=settings.gain,
-    )
-
-
-def build_signal(
-    settings: Settings, network: Network, num_classes: int, teacher_shapes: Any = ()
-) -> signals.Signal:
-    """The intermediate signal of the settings."""
-    layers = settings.signal_layers
-    shapes = tuple(network.state_shapes[layer] for layer in layers)
-    if settings.signal == "le":
-        return signals.LocalError(
-            layers,
-            shapes,
-            num_classes,
-            settings.tau,
-            settings.learn_readout,
-            settings.soften_labels,
-        )
-    if settings.signal == "kd":
-        return signals.Distillation(layers, settings.tau, settings.softmax_axis)
-    if settings.signal == "kdw":
-        return signals.WeightedDistillation(
-            layers, shapes, tuple(teacher_shapes), settings.tau, settings.softmax_axis
-        )
-    return signals.NoSignal()
 
 
 def build_solver(settings: Settings, steps: int, tol: float) -> solvers.Solver:
@@ -108,25 +73,79 @@ def build_solver(settings: Settings, steps: int, tol: float) -> solvers.Solver:
     return SOLVERS[settings.solver](steps, settings.order, settings.relaxation, tol)
 
 
-def build_estimator(settings: Settings):
+def free_solver(settings: Settings) -> solvers.Solver:
+    """The solver of the free phase."""
+    return build_solver(settings, settings.t_free, settings.tol_free)
+
+
+def build_estimator(settings: Settings) -> Any:
     """The gradient estimator of the settings: an EP, BPTT or Implicit object."""
-    free = build_solver(settings, settings.t_free, settings.tol_free)
+    free = free_solver(settings)
     if settings.estimator == "bptt":
-        return estimators.BPTT(free, settings.bptt_steps or settings.t_free)
+        return estimators.BPTT(free, settings.bptt_steps or None)
     if settings.estimator == "implicit":
-        return estimators.Implicit(free)
+        return Implicit(free)
     nudge = build_solver(settings, settings.t_nudge, settings.tol_nudge)
-    betas = estimators.VARIANTS[settings.ep_variant]
-    return estimators.EP(settings.beta, free, nudge, betas)
+    stencil = estimators.STENCILS[settings.ep_variant]
+    return estimators.EP(settings.beta, free, nudge, stencil)
 
 
-def augment(settings: Settings, key: jax.Array, images: jax.Array) -> jax.Array:
-    """Training images of one batch, uint8 in and out, moved and mirrored as the data allows."""
-    if not settings.augment:
+def build_rule(settings: Settings) -> optimizer.Rule:
+    """The function rate -> optimizer of the settings."""
+    return optimizer.update_rule(
+        settings.optimizer, settings.momentum, settings.nesterov, settings.weight_decay
+    )
+
+
+def kappa_of_step(settings: Settings, steps: int) -> Callable[[Any], Any] | None:
+    """κ as a function of the update, eq. 16 by epochs; None where there is no signal.
+
+    Args:
+        settings: of the run.
+        steps: updates of the whole run.
+    """
+    if settings.signal == "none":
+        return None
+    of_epoch = kappa_schedule(
+        settings.kappa_schedule,
+        settings.kappa,
+        settings.epochs,
+        gamma=settings.kappa_gamma,
+        minimum=settings.kappa_min,
+    )
+    each = max(1, steps // settings.epochs)
+    return lambda step: of_epoch(jnp.asarray(step // each, jnp.float32))
+
+
+def augment(settings: Settings, data: data_lib.Dataset, key: jax.Array, images: jax.Array):
+    """Training images of one batch, of their own type, moved and mirrored as the data allow."""
+    if not settings.augment or not (data.padding or data.flip):
         return images
-    if settings.dataset == "digits":  # a mirrored digit is another sign, and 8x8 leaves no room
-        return data_lib.augment(key, images, padding=1, flip=False)
-    return data_lib.augment(key, images)
+    return data_lib.augment(key, images, data.padding, data.flip)
+
+
+def network_input(settings: Settings, mean: Moments, std: Moments, images: jax.Array) -> jax.Array:
+    """Normalised images in the type of the states.
+
+    With bfloat16 all phases run in it, while parameters, losses and gradients stay float32.
+    """
+    return PRECISIONS[settings.precision](data_lib.normalise(images, mean, std))
+
+
+def settle(
+    energy: Energy, solver: solvers.Solver, params: Tree, x: jax.Array, keys: jax.Array
+) -> Tree:
+    """The free equilibrium of each sample; `keys` [batch]: of their initial states."""
+    start = initial_states(energy, keys, params, x)
+    return solvers.equilibrium(energy, solver, params, x, start=start).states
+
+
+def judge(
+    model: Model, params: Tree, states: Tree, labels: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """(L_EP, whether the answer is right) of each sample, both [batch]."""
+    correct = model.outputs(params, states).argmax(-1) == labels
+    return model.output_loss(params, states, Targets(labels)), correct
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,58 +154,63 @@ class _EPLearner:
 
     settings: Settings
     data: data_lib.Dataset
-    network: Network
-    model: Any
+    model: Model
+    energy: Energy
     estimator: Any
+    kappa: Callable[[Any], Any]
     teacher: TeacherFeatures
     mesh: Mesh
 
     def image(self, images):
-        # The states take the type of the images: with bfloat16 all phases run in it, while
-        # parameters, losses and gradients stay float32.
-        normal = data_lib.normalise(images, self.data.mean, self.data.std)
-        return PRECISIONS[self.settings.precision](normal)
+        return network_input(self.settings, self.data.mean, self.data.std, images)
 
-    def value_and_grad(self, params, images, labels, key, kappa):
-        kappa = jnp.asarray(kappa, jnp.float32)
-        targets = signals.Targets(labels, kappa, self.teacher(images))
-        run = self.estimator.value_and_grad(self.model)
-        return run(params, (self.image(images), targets), key)
+    def value_and_grad(self, params, batch, key, step):
+        images, labels, keys = batch
+        names = [head.name for head in self.model.heads[1:]]
+        features = dict(zip(names, self.teacher(images), strict=False))
+        targets = Targets(labels, jnp.asarray(self.kappa(step), jnp.float32), features)
+        x = self.image(images)
+        # A key for each sample: what it starts from does not depend on how the batch is cut.
+        start = initial_states(self.energy, keys, params, x)
+        run = self.estimator.value_and_grad(self.energy)
+        return run(params, (x, targets), key, start=start)
 
-    def score(self, params, states, labels):
-        correct = self.network.outputs(params, states).argmax(-1) == labels
-        return signals.l_ep(self.network, params, states, labels), correct
-
-    def learn(self, params, batch, key, kappa):
-        images, labels = batch
-        _, grads, aux = self.value_and_grad(params, images, labels, key, kappa)
-        loss, correct = self.score(params, aux.free.states, labels)
+    def learn(self, params, batch, key, step):
+        _, grads, aux = self.value_and_grad(params, batch, key, step)
+        loss, correct = judge(self.model, params, aux.free.states, batch[1])
         return grads, {**_phases(aux), "loss": loss.mean(), "accuracy": correct.mean()}
 
-    def learn_in_shares(self, params, batch, key, kappa):
+    def learn_in_shares(self, params, batch, key, step):
         largest = self.settings.micro_batch
-        return parallel.mean_over_shares(self.learn, largest, params, batch, key, kappa)
+        return parallel.mean_over_shares(self.learn, largest, params, batch, key, step)
 
-    def update(self, params, extra, images, labels, key, kappa):
+    def update(self, params, extra, step, images, labels, key):
         augment_key, key = jax.random.split(key)
-        batch = augment(self.settings, augment_key, images), labels
+        images = augment(self.settings, self.data, augment_key, images)
+        batch = images, labels, keys_of_samples(key, images)
         mean = parallel.mean_over_devices
-        grads, metrics = mean(self.learn_in_shares, params, batch, key, kappa, mesh=self.mesh)
+        grads, metrics = mean(self.learn_in_shares, params, batch, key, step, mesh=self.mesh)
         return grads, extra, metrics
 
-    def judge(self, params, batch, key):
-        images, labels = batch
-        x, solver = self.image(images), self.estimator.free
-        free, _ = estimators.free_phase(self.model, solver, params, x, key)
-        return self.score(params, free.states, labels)
+    def judge_share(self, params, batch):
+        images, labels, keys = batch
+        x = self.image(images)
+        states = settle(self.energy, self.estimator.free, params, x, keys)
+        return judge(self.model, params, states, labels)
 
     def evaluate(self, params, extra, images, labels, key):
-        batch = images, labels
-        return parallel.samples_over_devices(self.judge, params, batch, key, mesh=self.mesh)
+        batch = images, labels, keys_of_samples(key, images)
+        return parallel.samples_over_devices(self.judge_share, params, batch, mesh=self.mesh)
 
-    def report(self, params, extra, images, labels, key, kappa):
-        _, grads, aux = self.value_and_grad(params, images, labels, key, kappa)
-        return diagnostics.layer_report(params, grads, aux)
+    def report(self, params, extra, step, images, labels, key):
+        batch = images, labels, keys_of_samples(key, images)
+        _, grads, aux = self.value_and_grad(params, batch, key, step)
+        return layer_report(self.model, grads, aux)
+
+
+def keys_of_samples(key: jax.Array, images: jax.Array) -> jax.Array:
+    """One key for each sample's initial states, apart from `key`, which the estimator uses."""
+    return jax.random.split(jax.random.fold_in(key, 1), images.shape[0])
 
 
 def ep_task(
@@ -194,7 +218,7 @@ def ep_task(
     data: data_lib.Dataset,
     steps: int,
     teacher: TeacherFeatures = lambda images: (),
-    teacher_shapes: Any = (),
+    teacher_shapes: tuple[tuple[int, ...], ...] = (),
 ) -> Task:
     """Trains the network of the settings by equilibrium propagation.
 
@@ -204,40 +228,39 @@ def ep_task(
         steps: updates of the whole run.
         teacher: features of the images for each layer of Υ, for KD and KDW.
         teacher_shapes: their shapes without the batch.
+
+    Raises:
+        SettingsError: the settings do not fit the data.
     """
-    network = build_network(settings, data)
-    signal = build_signal(settings, network, data.num_classes, teacher_shapes)
-    model = signals.energy(network, signal, settings.init_states)
+    model = build_model(settings, data.image_shape, data.num_classes, teacher_shapes)
     mesh = parallel.mesh_for(settings.batch_size)
-    estimator = build_estimator(settings)
-    learner = _EPLearner(settings, data, network, model, estimator, teacher, mesh)
+    kappa = kappa_of_step(settings, steps)
+    learner = _EPLearner(
+        settings,
+        data,
+        model,
+        model.energy(settings.init_states),
+        build_estimator(settings),
+        kappa or (lambda step: 0.0),
+        teacher,
+        mesh,
+    )
+    rates = by_weight("learning_rates", settings.learning_rates, model.weight_names)
+    schedules = {
+        name: optimizer.rate_schedule(settings.lr_schedule, rate, steps)
+        for name, rate in rates.items()
+    }
     return Task(
-        init=lambda key: (signals.init_params(network, signal, key), {}),
+        init=lambda key: (model.init_params(key), {}),
         update=learner.update,
         metrics=("loss", "accuracy", *PHASE_METRICS),
         evaluate=learner.evaluate,
-        optimizer=optimizer.layerwise_sgd(
-            settings.learning_rates,
-            steps,
-            schedule=settings.lr_schedule,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-        ),
-        rate=optimizer.rate_schedule(settings.lr_schedule, settings.learning_rates[0], steps),
-        kappa=None if settings.signal == "none" else _kappa(settings),
+        optimizer=optimizer.by_weight(build_rule(settings), schedules, model.weight_labels),
+        rate=next(iter(schedules.values())),
+        kappa=kappa,
         report=learner.report,
-        layer_names=network.layer_names,
+        rows=report_rows(model),
         mesh=mesh,
-    )
-
-
-def _kappa(settings: Settings):
-    return signals.kappa_schedule(
-        settings.kappa_schedule,
-        settings.kappa,
-        settings.epochs,
-        gamma=settings.kappa_gamma,
-        minimum=settings.kappa_min,
     )
 
 

@@ -9,28 +9,32 @@ import jax
 import jax.numpy as jnp
 
 from jaxep.nets import teachers
-from jaxep.nets.graph import parse_conv
 from jaxep.nets.losses import cross_entropy
 from jaxep.run.checkpoints import read_state
 from jaxep.run.errors import CheckpointError, TeacherError
 from jaxep.training import data as data_lib
 from jaxep.training import optimizer, parallel
+from jaxep.training.networks import build_network, signal_layers
+from jaxep.training.rules import numbers
 from jaxep.training.settings import Settings, from_config, load_config_file
-from jaxep.training.tasks import Task, TeacherFeatures, augment, build_network
+from jaxep.training.tasks import Task, TeacherFeatures, augment, build_rule
+from jaxep.training.workdata import read_facts
 
 
-def build_teacher(settings: Settings, data: data_lib.Dataset) -> teachers.VGG:
+def build_teacher(settings: Settings, num_classes: int) -> teachers.VGG:
     """The VGG of a teacher's settings."""
-    return teachers.VGG(settings.conv, settings.hidden, data.num_classes)
+    return teachers.VGG(settings.conv, settings.hidden, num_classes)
 
 
 def teacher_task(settings: Settings, data: data_lib.Dataset, steps: int) -> Task:
     """Trains a teacher by backpropagation in the same loop as the EP networks."""
-    model = build_teacher(settings, data)
-    rate = optimizer.rate_schedule(settings.lr_schedule, settings.learning_rates[0], steps)
+    model = build_teacher(settings, data.num_classes)
+    (first,) = numbers(settings.learning_rates)
+    rate = optimizer.rate_schedule(settings.lr_schedule, first, steps)
 
-    def update(params, extra, images, labels, key, kappa):
-        x = data_lib.normalise(augment(settings, key, images), data.mean, data.std)
+    def update(params, extra, step, images, labels, key):
+        images = augment(settings, data, key, images)
+        x = data_lib.normalise(images, data.mean, data.std)
         loss, grads, extra, correct = teachers.loss_and_grads(model, params, extra, x, labels)
         return grads, extra, {"loss": loss, "accuracy": correct / len(labels)}
 
@@ -39,31 +43,30 @@ def teacher_task(settings: Settings, data: data_lib.Dataset, steps: int) -> Task
         logits, _ = teachers.predict(model, params, extra, x)
         return cross_entropy(logits, labels), logits.argmax(-1) == labels
 
-    layer_names = _weighted_layers(_shapes(model, data)[0])
+    rows = _weighted_layers(shapes_of(model, data.image_shape)[0])
 
-    def report(params, extra, images, labels, key, kappa):
+    def report(params, extra, step, images, labels, key):
         x = data_lib.normalise(images, data.mean, data.std)
         _, grads, _, _ = teachers.loss_and_grads(model, params, extra, x, labels)
-        sizes = [jnp.mean(jnp.abs(grads[name]["kernel"])) for name in layer_names]
-        return {"gradient": jnp.asarray(sizes)}
+        return {name: {"gradient": jnp.mean(jnp.abs(grads[name]["kernel"]))} for name in rows}
 
     return Task(
         init=lambda key: teachers.init(model, key, data.image_shape),
         update=update,
         metrics=("loss", "accuracy"),
         evaluate=evaluate,
-        optimizer=optimizer.sgd(rate, settings.momentum, settings.weight_decay),
+        optimizer=build_rule(settings)(rate),
         rate=rate,
         kappa=None,
         report=report,
-        layer_names=layer_names,
+        rows=rows,
         mesh=parallel.uncut_mesh(),  # batch norm wants its batch whole
     )
 
 
-def _shapes(model: teachers.VGG, data: data_lib.Dataset) -> tuple[Any, Any]:
-    """Shapes of the teacher's parameters and statistics."""
-    init = functools.partial(teachers.init, model, image_shape=data.image_shape)
+def shapes_of(model: teachers.VGG, image_shape: tuple[int, int, int]) -> tuple[Any, Any]:
+    """Shapes of a teacher's parameters and statistics."""
+    init = functools.partial(teachers.init, model, image_shape=image_shape)
     return jax.eval_shape(lambda key: init(key=key), jax.random.key(0))
 
 
@@ -87,13 +90,13 @@ def load_teacher(
             `settings.train_teacher` says so.
 
     Returns:
-        (features of uint8 images for each layer of Υ, their shapes without the batch).
+        (features of images for each layer of Υ, their shapes without the batch).
 
     Raises:
         TeacherError: no checkpoint, or another data set or other shapes than the student's.
     """
     theirs = from_config(load_config_file(settings.teacher))
-    workdir = settings.teacher_workdir or f"runs/{theirs.name}"
+    workdir = str(Path(settings.teacher_workdir or f"runs/{theirs.name}").expanduser())
     if (theirs.task, theirs.dataset) != ("teacher", settings.dataset):
         raise TeacherError(
             f"config.teacher = {settings.teacher}: must be a config of task teacher on "
@@ -112,33 +115,38 @@ def load_teacher(
 
 
 def _frozen_teacher(settings: Settings, theirs: Settings, workdir: str, data: data_lib.Dataset):
-    model = build_teacher(theirs, data)
-    params, extra = _shapes(model, data)
+    def refuse(reason: object) -> TeacherError:
+        return TeacherError(f"config.teacher = {settings.teacher}: {reason}")
+
+    model = build_teacher(theirs, data.num_classes)
+    params, extra = shapes_of(model, data.image_shape)
     try:
+        seen = read_facts(workdir)
         state, _ = read_state(workdir, {"params": params, "extra": extra}, best=True)
     except CheckpointError as error:
-        raise TeacherError(f"config.teacher = {settings.teacher}: {error}") from error
-    # A teacher sees the images as it was trained on them, whatever the student's std_scale is.
-    mean, std = data_lib.moments(theirs.dataset, theirs.std_scale)
-    blocks = [teachers.block_of_layer(settings.conv, layer) for layer in settings.signal_layers]
-    if max(blocks) >= sum(spec.pool for spec in parse_conv(theirs.conv)):
-        raise TeacherError(
-            f"config.teacher = {settings.teacher}: a student layer of Υ = "
-            f"{settings.signal_layers} ends in pool {max(blocks) + 1}, the teacher has fewer blocks"
+        raise refuse(error) from error
+    own = build_network(settings, data.image_shape, data.num_classes)
+    layers, places = signal_layers(settings, own), teachers.layers_of_blocks(settings.conv)
+    blocks = [places[layer] for layer in layers]
+    there = sum(spec.pool is not None for spec in teachers.parse_teacher(theirs.conv))
+    if max(blocks) >= there:
+        raise refuse(
+            f"a student layer of Υ = {settings.signal_layers} ends in pool {max(blocks) + 1}, the "
+            "teacher has fewer blocks"
         )
 
     def features(images: jax.Array) -> tuple[jax.Array, ...]:
-        x = data_lib.normalise(images, mean, std)
+        # A teacher sees the images as it was trained on them, whatever the student's std_scale is.
+        x = data_lib.normalise(images, seen["mean"], seen["std"])
         every = teachers.predict(model, state["params"], state["extra"], x)[1]
         return tuple(every[block] for block in blocks)
 
-    images = jax.ShapeDtypeStruct((1, *data.image_shape), jnp.uint8)
+    images = jax.ShapeDtypeStruct((1, *data.image_shape), data.train.images.dtype)
     shapes = tuple(feature.shape[1:] for feature in jax.eval_shape(features, images))
-    own = build_network(settings, data).state_shapes
-    for layer, shape in zip(settings.signal_layers, shapes, strict=True):
-        if settings.signal == "kd" and own[layer] != shape:
-            raise TeacherError(
-                f"config.teacher = {settings.teacher}: its block is {shape} where student layer "
-                f"{layer} is {own[layer]}; kd compares equal shapes (kdw maps one to the other)"
+    for layer, shape in zip(layers, shapes, strict=True):
+        if settings.signal == "kd" and own.network.shapes[layer] != shape:
+            raise refuse(
+                f"its block is {shape} where student layer {layer} is "
+                f"{own.network.shapes[layer]}; kd compares equal shapes (kdw maps one to the other)"
             )
     return features, shapes

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from chex import assert_trees_all_close
 
-from jaxep import AndersonAcceleration, Energy, Fixed, FixedPointIteration, Tolerance
+from jaxep import AndersonAcceleration, Energy, Fixed, FixedPointIteration, Tolerance, equilibrium
 from jaxep.core.solvers import relative_residual
-from jaxep.core.sweep import Sweep, free_value
+from jaxep.core.sweep import Sweep, free_objective
 
 SOLVERS = [Fixed, Tolerance, FixedPointIteration, AndersonAcceleration]
 
@@ -36,7 +36,7 @@ def problem():
     model = Energy(
         phi,
         loss=lambda p, s, t: jnp.sum(s[0], -1),
-        init_states=lambda key, x: (jnp.zeros((1, 4)), jnp.zeros((1, 4))),
+        init_states=lambda key, params, x: (jnp.zeros((1, 4)), jnp.zeros((1, 4))),
         activation=lambda v: v,
     )
     exact = np.linalg.solve(np.eye(size) - coupling, bias)
@@ -49,18 +49,18 @@ def test_every_solver_finds_the_solution_of_the_dense_system(kind, order):
     model, exact = problem()
     options = {} if kind is Fixed else {"tol": 1e-12}
     solver = kind(300, order, **options)
-    start = model.init_states(jax.random.key(0), None)
-    solution = jax.jit(lambda s: solver.run(model, free_value(model, None, None), s))(start)
+    start = model.init_states(None, None, None)
+    solution = jax.jit(lambda s: solver.run(free_objective(model, None, None), s))(start)
     assert_trees_all_close(solution.states, exact, atol=1e-9)
     assert float(solution.residual) < 1e-11
 
 
 def test_fixed_does_exactly_its_steps_and_reports_the_last_change():
     model, _ = problem()
-    value, start = free_value(model, None, None), model.init_states(jax.random.key(0), None)
-    step = Sweep(model, value, "synchronous")
+    objective, start = free_objective(model, None, None), model.init_states(None, None, None)
+    step = Sweep.over(objective, start, "synchronous")
     third = step(step(step(start)))
-    solution = Fixed(4).run(model, value, start)
+    solution = Fixed(4).run(objective, start)
     assert int(solution.steps) == 4
     assert_trees_all_close(solution.states, step(third))
     expected = relative_residual(step(third), third)
@@ -70,23 +70,36 @@ def test_fixed_does_exactly_its_steps_and_reports_the_last_change():
 @pytest.mark.parametrize("kind", SOLVERS[1:])
 def test_tolerance_stops_early_and_at_most_at_its_steps(kind):
     model, _ = problem()
-    value, start = free_value(model, None, None), model.init_states(jax.random.key(0), None)
-    loose, tight = (kind(300, tol=tol).run(model, value, start) for tol in (1e-2, 1e-8))
+    objective, start = free_objective(model, None, None), model.init_states(None, None, None)
+    loose, tight = (kind(300, tol=tol).run(objective, start) for tol in (1e-2, 1e-8))
     assert 0 < int(loose.steps) < int(tight.steps) < 300
     assert float(tight.residual) <= 1e-8 < float(loose.residual) <= 1e-2
-    capped = kind(3, tol=1e-12).run(model, value, start)
+    capped = kind(3, tol=1e-12).run(objective, start)
     assert int(capped.steps) == 3
     assert float(capped.residual) > 1e-12
 
 
 def test_alternating_needs_about_half_the_sweeps():
     model, _ = problem()
-    value, start = free_value(model, None, None), model.init_states(jax.random.key(0), None)
-    plain = Tolerance(500, tol=1e-10).run(model, value, start)
-    alternating = Tolerance(500, "alternating", tol=1e-10).run(model, value, start)
+    objective, start = free_objective(model, None, None), model.init_states(None, None, None)
+    plain = Tolerance(500, tol=1e-10).run(objective, start)
+    alternating = Tolerance(500, "alternating", tol=1e-10).run(objective, start)
     assert int(alternating.steps) <= 0.6 * int(plain.steps)
 
 
 def test_zero_states_give_a_finite_residual():
     zeros = (jnp.zeros(3),)
     assert float(relative_residual(zeros, zeros)) == 0
+
+
+@pytest.mark.parametrize("kind", SOLVERS)
+def test_equilibrium_is_the_solution_from_a_start_of_ones_own_or_the_energys(kind):
+    model, exact = problem()
+    solver = kind(300, "alternating")
+    from_zeros = equilibrium(model, solver, None, None)
+    expected = solver.run(free_objective(model, None, None), model.init_states(None, None, None))
+    assert_trees_all_close(from_zeros, expected)
+    near = jax.tree.map(lambda leaf: jnp.asarray(leaf) + 1e-9, exact)
+    if kind is not Fixed:
+        from_near = equilibrium(model, solver, None, None, start=near)
+        assert int(from_near.steps) == 1 < int(from_zeros.steps)

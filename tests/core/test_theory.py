@@ -1,14 +1,14 @@
-"""Contraction (Theorem 3.1) and the per-layer report against independent computations."""
+"""Contraction (Theorem 3.1) against independent computations."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxep import EP, Energy, Fixed, Tolerance
+from jaxep import Energy, Tolerance, equilibrium
 from jaxep.core.solvers import tree_norm
-from jaxep.core.sweep import Sweep, free_value, nudged_value
-from jaxep.core.theory import layer_report, lipschitz, transition
+from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.theory import lipschitz, transition
 
 SIZES = (6, 5, 4)
 BETA, KAPPA = 0.3, 0.5
@@ -39,7 +39,7 @@ def chain_energy(scale, key=0):
         near = 0.5 * jnp.sum((states[1] - 1) ** 2, -1)
         return 0.5 * jnp.sum((states[-1] - targets) ** 2, -1) + KAPPA * near
 
-    def init_states(key, x):
+    def init_states(key, params, x):
         shapes = [(len(x), size) for size in SIZES]
         return tuple(jax.random.normal(key, shape, x.dtype) for shape in shapes)
 
@@ -64,7 +64,7 @@ def _unflat(flat, like):
 def test_power_iteration_agrees_with_a_dense_jacobian(seed):
     model, params = chain_energy(0.3, seed)
     x = jnp.ones((1, SIZES[0]))
-    states = model.init_states(jax.random.key(1), x)
+    states = model.init_states(jax.random.key(1), params, x)
     step = transition(model, params, x)
     largest = np.linalg.svd(dense_jacobian(step, states), compute_uv=False)[0]
     estimate = lipschitz(step, states, jax.random.key(2), steps=400)
@@ -76,7 +76,7 @@ def contraction():
     target = 0.9 - BETA * 1 - BETA * KAPPA * 1
     model, params = chain_energy(1.0)
     x = jnp.ones((2, SIZES[0]))
-    start = model.init_states(jax.random.key(1), x)
+    start = model.init_states(jax.random.key(1), params, x)
     k1 = lipschitz(transition(model, params, x), start, jax.random.key(2), steps=400)
     return model, [w * target / k1 for w in params], x, 0.9
 
@@ -84,9 +84,10 @@ def contraction():
 @pytest.mark.parametrize("beta", [0.0, BETA, -BETA])
 def test_under_the_condition_of_theorem_3_1_residuals_fall_by_the_bound(beta):
     model, params, x, bound = contraction()
-    value = nudged_value(model, params, x, jnp.zeros((2, SIZES[-1])), jnp.asarray([beta]))
-    step = jax.jit(Sweep(model, value, "synchronous"))
-    states = jax.tree.map(lambda s: s[None], model.init_states(jax.random.key(3), x))
+    targets, betas = jnp.zeros((2, SIZES[-1])), jnp.asarray([beta])
+    objective = free_objective(model, params, x).nudged(targets, betas)
+    states = jax.tree.map(lambda s: s[None], model.init_states(jax.random.key(3), params, x))
+    step = jax.jit(Sweep.over(objective, states, "synchronous"))
     norms = []
     for _ in range(30):
         moved = step(states)
@@ -101,30 +102,7 @@ def test_under_the_condition_of_theorem_3_1_residuals_fall_by_the_bound(beta):
 def test_a_contraction_has_one_fixed_point_from_every_start():
     model, params, x, _ = contraction()
     solver = Tolerance(1000, tol=1e-14)
-    ends = [
-        solver.run(model, free_value(model, params, x), model.init_states(jax.random.key(i), x))
-        for i in range(4)
-    ]
+    ends = [equilibrium(model, solver, params, x, jax.random.key(i)) for i in range(4)]
     for other in ends[1:]:
         gap = tree_norm(jax.tree.map(jnp.subtract, ends[0].states, other.states))
         assert float(gap) < 1e-12
-
-
-def test_layer_report_gives_means_by_hand_and_nan_for_the_readout():
-    model, weights = chain_energy(0.1)
-    x, targets = jnp.ones((2, SIZES[0])), jnp.zeros((2, SIZES[-1]))
-    solver = Fixed(50)
-    ep = EP(BETA, solver, solver).value_and_grad(model)
-    _, _, aux = ep(weights, (x, targets), jax.random.key(0))
-    grads = {"layers": [{"kernel": jnp.full((2, 2), -i)} for i in range(3)]}
-    grads["readout"] = {"kernel": jnp.full((2, 2), 7.0)}
-    report = layer_report({}, grads, aux)
-    np.testing.assert_allclose(report["gradient"], [0, 1, 2, 7])
-    expected = [np.abs(s).mean() for s in aux.free.states]
-    np.testing.assert_allclose(report["activity"][:3], expected)
-    moved = [
-        np.linalg.norm(n[0] - f, axis=-1).mean()
-        for n, f in zip(aux.nudged.states, aux.free.states, strict=True)
-    ]
-    np.testing.assert_allclose(report["displacement"][:3], moved)
-    assert np.isnan(report["activity"][3]) and np.isnan(report["displacement"][3])

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import pytest
 from chex import assert_trees_all_close
 
-from benchmarks import textbook
-from jaxep.nets import lowerings
-from jaxep.nets.couplings import Conv, Dense, first_maxima, picked
-from jaxep.nets.lowerings import Direct, Matrix, Winograd
+from benchmarks.baselines import textbook
+from jaxep.nets import winograd
+from jaxep.nets.couplings import Conv, Dense, Identity
+from jaxep.nets.lowerings import Direct, Matrix
+from jaxep.nets.pools import averaged, first_maxima, picked
+from jaxep.nets.winograd import Winograd
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,7 @@ def random(seed, *shape):
 @pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 5, 7, 2), (3, 2, 2, 1)])
 def test_max_pool_equals_reduce_window_also_in_ties(shape):
     x = jnp.round(random(0, *shape))  # rounded: windows with several maxima
-    value, pullback = jax.vjp(textbook.pool, x)
+    value, pullback = jax.vjp(textbook.max_pool, x)
     cotangent = random(1, *value.shape)
     assert_trees_all_close(max_pool(x), value)
     assert_trees_all_close(jax.vjp(max_pool, x)[1](cotangent), pullback(cotangent))
@@ -52,7 +54,7 @@ CONVS = [
         ("winograd", [(6, 4), (2, 2)]),
     )
     for size in sizes
-    for pool in (False, True)
+    for pool in (None, "max", "average")
     for padding in (0, 1)
     if min(size) + 2 * padding >= 4
 ]
@@ -60,7 +62,7 @@ CONVS = [
 
 @pytest.mark.parametrize("coupling", CONVS, ids=str)
 def test_conv_equals_textbook_in_value_and_derivatives(coupling, monkeypatch):
-    monkeypatch.setattr(lowerings, "TILES", 2)  # minimal filtering takes shares of larger batches
+    monkeypatch.setattr(winograd, "TILES", 2)  # minimal filtering takes shares of larger batches
     params = coupling.init(jax.random.key(0), 1.0, jnp.float64)
     lower = random(1, 2, *coupling.in_shape)
     upper = random(2, 2, *coupling.out_shape)
@@ -102,21 +104,21 @@ def test_weight_gradient_of_an_accelerator_equals_that_of_the_cpu(padding, monke
     assert_trees_all_close(jax.grad(energy)(params), here, rtol=1e-12)
 
 
-def test_places_found_before_give_the_same_derivatives_without_the_convolution_of_the_layer():
-    coupling = Conv((6, 4, 3), 6, pool=True)
+def test_indices_found_before_give_the_same_derivatives_without_the_convolution_of_the_layer():
+    coupling = Conv((6, 4, 3), 6, pool="max")
     operators = coupling.prepare(coupling.init(jax.random.key(0), 1.0, jnp.float64))
     lower, upper = random(1, 2, 6, 4, 3), random(2, 2, *coupling.out_shape)
-    value, places = coupling.recall(operators, lower, None)
-    assert places.dtype == jnp.int8
-    assert_trees_all_close(coupling.recall(operators, lower, places)[0], value)
+    value, indices = coupling.apply_and_cache(operators, lower, None)
+    assert indices.dtype == jnp.int8
+    assert_trees_all_close(coupling.apply_and_cache(operators, lower, indices)[0], value)
 
-    def pull(lower, places):
-        return jax.grad(lambda x: jnp.sum(upper * coupling.recall(operators, x, places)[0]))(lower)
+    def pull(lower, indices):
+        return jax.grad(lambda x: jnp.sum(upper * coupling.apply_and_cache(operators, x, indices)[0]))(lower)
 
-    assert_trees_all_close(pull(lower, places), pull(lower, None), atol=1e-14)
+    assert_trees_all_close(pull(lower, indices), pull(lower, None), atol=1e-14)
     flops = [
         jax.jit(pull).lower(lower, known).compile().cost_analysis()["flops"]
-        for known in (places, None)
+        for known in (indices, None)
     ]
     assert flops[0] < 0.6 * flops[1]
 

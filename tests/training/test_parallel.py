@@ -1,5 +1,7 @@
 """Eight virtual devices train as one does: same batch, same updates, to float64 rounding."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -16,49 +18,54 @@ from jaxep.training import parallel
 
 ROOT = Path(__file__).parents[2]
 
-# Its own process: the number of CPU devices is fixed when JAX starts.
+# Its own process: the number of CPU devices is fixed when JAX starts. From random initial states:
+# they must not depend on how a batch is cut.
 PROGRAM = """
+import dataclasses
 import jax, numpy as np
 from jaxep.training import parallel, tasks, loop as training, steps as updates
-from jaxep.training.settings import from_config, load_config_file
+from jaxep.training.settings import Settings
 
 assert jax.local_device_count() == 8
-config = load_config_file("configs/digits_le.py")
-config.conv, config.hidden, config.signal_layers = "4 M 6 M", (8,), (0, 1)
-config.learning_rates, config.batch_size, config.epochs = (0.01,) * 4, 16, 1
-config.train_size = config.test_size = 64
-settings = from_config(config)
+settings = Settings(
+    dataset="digits", conv="4 M 6 M", hidden=(8,), signal="le", signal_layers=(0, 1), kappa=2.0,
+    init_states="uniform", solver="fixed", relaxation=1.0, t_free=9, t_nudge=4, beta=2.0,
+    learning_rates=0.01, batch_size=16, epochs=1, train_size=64, test_size=64,
+)
 data = training.load_data(settings)
 single = tasks.data_lib.normalise
 tasks.data_lib.normalise = lambda *arguments: single(*arguments).astype("float64")
+whole = parallel.mesh_for
 
-def two_updates():
+def two_updates(devices, micro_batch):
     jax.clear_caches()
-    task = tasks.ep_task(settings, data, 4)
+    parallel.mesh_for = lambda batch: whole(devices)
+    task = tasks.ep_task(dataclasses.replace(settings, micro_batch=micro_batch), data, 4)
     state = updates.init_state(task, jax.random.key(0))
     state = jax.tree.map(lambda a: a.astype("float64") if a.dtype == "float32" else a, state)
     step = jax.jit(lambda *a: updates.train_step(task, *a))
+    losses = []
     for start in (0, 16):
         images, labels = (part[start : start + 16] for part in data.train)
-        state, metrics = step(state, images, labels, jax.random.key(1), 1.0)
-    judged = task.evaluate(state.params, {}, *data.test, jax.random.key(0))
-    return (state.params, metrics["loss"], *judged), state
+        state, metrics = step(state, images, labels, jax.random.key(1))
+        losses.append(metrics["loss"])
+    judged = jax.jit(task.evaluate)(state.params, {}, *data.test, jax.random.key(0))
+    kernel = state.params["edges"]["conv1"]["kernel"]
+    assert len(kernel.sharding.device_set) == devices and kernel.sharding.is_fully_replicated
+    assert kernel.dtype == "float64"
+    return state.params, losses, judged
 
-result, state = two_updates()
-kernel = state.params["layers"][0]["kernel"]
-assert len(kernel.sharding.device_set) == 8 and kernel.sharding.is_fully_replicated
-assert kernel.dtype == "float64"
-whole = parallel.mesh_for
-parallel.mesh_for = lambda batch: whole(1)
-expected, state = two_updates()
-assert len(state.params["layers"][0]["kernel"].sharding.device_set) == 1
-for got, want in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
-    np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
+expected = two_updates(1, 16)
+assert abs(expected[1][0] - expected[1][1]) > 1e-3
+for cut in ((1, 3), (2, 4), (8, 1)):
+    result = two_updates(*cut)
+    for got, want in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-11, err_msg=str(cut))
 print("equal")
 """
 
 
-def test_eight_devices_equal_one():
+def test_any_cut_of_a_batch_gives_the_same_updates_from_random_states():
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "JAX_ENABLE_X64": "1"}
     environment["JAX_PLATFORMS"] = "cpu"
     done = subprocess.run(
@@ -137,3 +144,38 @@ def test_shares_are_small_by_themselves_only_on_a_cpu(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     parallel.mean_over_shares(mean, 0, None, samples)
     assert set(seen[:-1]) == {parallel.DEFAULT_SHARE} and seen[-1] == 64
+
+
+FACTS = {"config.seed": 0, "config.beta": 2.0, "crc32 of the data": "1a2b3c4d"}
+
+
+def gathered(monkeypatch, *processes):
+    """Puts what all processes give in the place of the gathering, which runs over a network."""
+    texts = [json.dumps(facts, sort_keys=True).encode() for facts in processes]
+
+    def gather(own):
+        if isinstance(own, tuple):
+            digests = [np.frombuffer(hashlib.sha256(t).digest(), np.uint8) for t in texts]
+            return np.stack(digests), np.asarray([len(t) for t in texts])
+        return np.stack([np.frombuffer(t.ljust(len(own)), np.uint8) for t in texts])
+
+    monkeypatch.setattr(jax, "process_count", lambda: len(processes))
+    monkeypatch.setattr(parallel.multihost_utils, "process_allgather", gather)
+
+
+@pytest.mark.parametrize("mine", [0, 1])
+def test_processes_of_other_settings_are_told_the_keys(mine, monkeypatch):
+    others = FACTS, {**FACTS, "config.beta": 0.01, "version of jax": "0.9.0"}
+    gathered(monkeypatch, *others)
+    with pytest.raises(SettingsError) as error:
+        parallel.must_agree(others[mine])
+    assert str(error.value) == (
+        "the processes of a run must be equal: config.beta = 2.0 in process 0, 0.01 in 1; "
+        'version of jax = "absent" in process 0, "0.9.0" in 1'
+    )
+
+
+def test_equal_processes_agree_and_one_has_nobody_to_ask(monkeypatch):
+    parallel.must_agree({"anything": object()})
+    gathered(monkeypatch, FACTS, dict(reversed(FACTS.items())), FACTS)
+    parallel.must_agree(FACTS)

@@ -1,28 +1,27 @@
 """Every config is valid and builds; every bad value is refused in one line with key and value."""
 
+import json
 from pathlib import Path
 
 import hypothesis
 import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from jaxep.run.errors import UserError
-from jaxep.training.data import CLASSES, MOMENTS, Dataset, Split
-from jaxep.training.settings import (
-    IMAGE_SHAPES,
-    RULES,
-    Settings,
-    from_config,
-    load_config_file,
-    to_dict,
-)
+from jaxep.training.data import Dataset, Split, moments
+from jaxep.training.networks import build_network, by_weight, signal_layers
+from jaxep.training.settings import Settings, from_config, load_config_file, to_dict
+from jaxep.training.sources import SPECS
 from jaxep.training.steps import init_state, train_step
-from jaxep.training.tasks import build_network, ep_task
+from jaxep.training.tasks import ep_task
 from jaxep.training.teaching import teacher_task
 
-CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem != "base")
+OTHERS = {"__init__", "base"}
+CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem not in OTHERS)
 BATCH = 2
 
 
@@ -31,18 +30,24 @@ def config(name="digits_le", **changes):
 
 
 def fake_data(settings):
-    shape = IMAGE_SHAPES[settings.dataset]
-    split = Split(jnp.zeros((BATCH, *shape), jnp.uint8), jnp.zeros((BATCH,), jnp.int32))
-    mean, std = MOMENTS[settings.dataset]
-    return Dataset(split, split, CLASSES[settings.dataset], mean, std)
+    spec = SPECS[settings.dataset]
+    images = jnp.zeros((BATCH, *spec.image_shape), jnp.uint8)
+    split = Split(images, jnp.zeros((BATCH,), jnp.int32))
+    return Dataset(split, split, spec.classes, *moments(settings.dataset, 1.0), spec.padding)
 
 
-def fake_teacher(settings, data):
+def network(settings):
+    """The network of the settings with its output."""
+    spec = SPECS[settings.dataset]
+    return build_network(settings, spec.image_shape, spec.classes)
+
+
+def fake_teacher(settings):
     """Features of the shapes that the student's own layers have."""
     if settings.signal not in ("kd", "kdw"):
         return (lambda images: ()), ()
-    shapes = build_network(settings, data).state_shapes
-    shapes = tuple(shapes[layer] for layer in settings.signal_layers)
+    model = network(settings)
+    shapes = tuple(model.network.shapes[name] for name in signal_layers(settings, model))
     return (lambda images: tuple(jnp.ones((len(images), *s)) for s in shapes)), shapes
 
 
@@ -53,12 +58,12 @@ def test_every_config_builds_and_takes_one_step(name):
     if settings.task == "teacher":
         task = teacher_task(settings, data, 10)
     else:
-        task = ep_task(settings, data, 10, *fake_teacher(settings, data))
+        task = ep_task(settings, data, 10, *fake_teacher(settings))
     key = jax.random.key(0)
 
     def step(key):
         state = init_state(task, key)
-        return train_step(task, state, data.train.images, data.train.labels, key, 0.5)
+        return train_step(task, state, data.train.images, data.train.labels, key)
 
     # eval_shape traces the whole step, which is what can be wrong; small nets also compute it.
     run = jax.jit(step) if settings.dataset == "digits" else lambda k: jax.eval_shape(step, k)
@@ -66,7 +71,8 @@ def test_every_config_builds_and_takes_one_step(name):
     assert {"loss", "accuracy"} <= set(metrics)
     assert settings.name == name
     if settings.task == "ep":
-        assert len(settings.learning_rates) == len(task.layer_names)
+        assert len(settings.learning_rates) == len(network(settings).weight_names)
+        assert set(task.rows) >= set(network(settings).weight_names)
     if settings.dataset == "digits":
         assert all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(state.params))
 
@@ -75,7 +81,7 @@ def test_every_config_builds_and_takes_one_step(name):
 def test_configs_have_the_layers_of_their_name(name):
     settings = from_config(config(name))
     digits = "".join(c for c in name.split("_")[0] if c.isdigit())
-    assert len(build_network(settings, fake_data(settings)).layer_names) == int(digits)
+    assert len(network(settings).weight_names) == int(digits)
 
 
 # Tables 5 and 6: β, T_free, T_nudge, learning rates, κ, its schedule, batch, Υ, states, gain, data
@@ -161,9 +167,28 @@ BAD = [
     ({"signal_layers": (1, 1)}, "must be different neuron layers"),
     ({"signal_layers": ()}, "at least one"),
     ({"signal": "none"}, "config.signal_layers = (0, 1, 3, 5): must be () where signal is none"),
-    ({"learning_rates": (0.1,)}, "must be 8 numbers (one per weighted layer), not 1"),
-    ({"conv": "4 M 4 M 4 M 4 M"}, "convolution 4 and its pool leave nothing of a 1x1 map"),
-    ({"conv": "4v 4v 4v 4v"}, "each without padding takes 2 from height and width"),
+    ({"signal_layers": ("conv1", "conv9")}, "(or by name: conv1, conv2, conv3, conv4, conv5, "),
+    ({"signal_layers": ("conv1", 0)}, "must be different neuron layers"),
+    ({"signal_layers": (0.5,)}, "must be a tuple of integers or names of layers"),
+    ({"learning_rates": (0.1,)}, "must be 8 numbers (one per weight: conv1, conv2, "),
+    ({"learning_rates": {"conv1": 0.1}}, "has none for conv2, conv3, conv4, conv5, conv6, fc1, "),
+    ({"learning_rates": {"default": 0.1, "fc9": 1}}, "there is no weight fc9; there are conv1, "),
+    ({"learning_rates": {"default": -0.1}}, "must be a number of at least 0, a tuple of such"),
+    ({"learning_rates": {}}, "config.learning_rates = {}: must be a finite number in float32, a "),
+    ({"learning_rates": "0.1"}, "config.learning_rates = '0.1': must be a finite number"),
+    ({"gain": (1.0, 0.5)}, "config.gain = (1.0, 0.5): must be 8 numbers"),
+    ({"gain": 0.0}, "config.gain = 0.0: must be a number over 0"),
+    ({"conv": "4 M 4 M 4 M 4 M"}, "1x1 map"),
+    ({"conv": "4v 4v 4v 4v"}, "the images are 8x8"),
+    ({"conv": "4k4"}, "an even kernel cannot keep the size"),
+    ({"conv": "", "hidden": ()}, "a network needs a convolution or a hidden layer"),
+    ({"wiring": "all"}, "config.wiring = 'all': must be chain where conv is not empty"),
+    ({"optimizer": "lion"}, "config.optimizer = 'lion': must be one of sgd, adam, adamw"),
+    ({"dense_activation": "gelu"}, "must be one of hard_sigmoid, relu, relu6, hard_tanh, tanh"),
+    ({"dataset": "imagenet"}, "must be one of digits, cifar10, cifar100, mnist, fashion_mnist, "),
+    ({"name": ".."}, "config.name = '..': must be a non-empty text without /"),
+    ({"beta": np.float32(0)}, "config.beta = np.float32(0.0): must be a number over 0"),
+    ({"seed": np.int64(-1)}, "config.seed = np.int64(-1): must be an integer from 0"),
     ({"t_free": 2**31}, "config.t_free = 2147483648: must be an integer of at least 1 and under"),
     ({"conv": "x" * 5000}, "..."),
     ({"conv": "4 Q"}, "'Q' is neither channels"),
@@ -229,8 +254,110 @@ def test_a_config_file_is_found_from_any_directory(tmp_path, monkeypatch):
         load_config_file("configs/none.py")
 
 
-def test_every_rule_is_for_a_key():
-    assert set(RULES) <= {f for f in Settings.__dataclass_fields__}
+def test_settings_have_the_defaults_of_base_and_check_themselves():
+    settings = Settings(dataset="digits", beta=0.5)
+    base = load_config_file("configs/base.py").to_dict()
+    assert to_dict(settings) == to_dict(from_config({**base, "dataset": "digits", "beta": 0.5}))
+    with pytest.raises(UserError, match="config.beta = -1: must be a number over 0"):
+        Settings(beta=-1)
+    with pytest.raises(TypeError, match="betta"):
+        Settings(**{"betta": 1.0})
+
+
+def test_numbers_of_numpy_and_lists_become_plain_values():
+    rates = np.geomspace(0.1, 0.01, 5)
+    settings = Settings(
+        dataset="digits",
+        hidden=[np.int64(7)],
+        beta=np.float32(0.5),
+        t_free=np.int32(3),
+        augment=np.bool_(False),
+        learning_rates=rates,
+    )
+    assert type(settings.beta) is float and type(settings.t_free) is int
+    assert settings.hidden == (7,) and settings.augment is False
+    assert settings.learning_rates == tuple(rates.tolist())
+    assert from_config(json.loads(json.dumps(to_dict(settings)))) == settings
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        (0.1, (0.1, 0.1, 0.1)),
+        ((0.1, 0.2, 0.3), (0.1, 0.2, 0.3)),
+        ({"default": 1, "fc1": 2}, (1, 2, 1)),
+    ],
+)
+def test_rates_are_given_once_for_all_by_position_or_by_name(rates, expected):
+    settings = Settings(dataset="digits", conv="4", hidden=(3,), learning_rates=rates)
+    names = network(settings).weight_names
+    got = by_weight("learning_rates", settings.learning_rates, names)
+    assert got == dict(zip(("conv1", "fc1", "readout"), expected, strict=True))
+
+
+def test_gains_by_name_scale_the_initial_weights_of_their_edge():
+    def largest(gain):
+        model = network(Settings(dataset="digits", conv="8", hidden=(64,), gain=gain))
+        params = model.init_params(jax.random.key(0))
+        kernels = {**params["edges"], **params["heads"]}
+        return {name: float(jnp.abs(own["kernel"]).max()) for name, own in kernels.items()}
+
+    plain, scaled = largest(1.0), largest({"default": 1.0, "fc1": 0.5})
+    assert scaled["fc1"] == pytest.approx(plain["fc1"] / 2)
+    assert (scaled["conv1"], scaled["readout"]) == (plain["conv1"], plain["readout"])
+    by_place = largest((1.0, 0.5, 2.0))
+    assert by_place["readout"] == pytest.approx(2 * plain["readout"])
+    assert by_place["fc1"] == scaled["fc1"]
+
+
+NETWORKS = [
+    ({"conv": "", "hidden": (6, 5)}, ["fc1", "fc2", "readout"]),
+    ({"conv": "4s2 A", "hidden": ()}, ["conv1", "readout"]),
+    ({"conv": "R4", "hidden": ()}, ["res1_a", "res1_b", "res1_skip", "readout"]),
+    (
+        {"conv": "", "hidden": (6, 5), "wiring": "all", "output_loss": "squared_error"},
+        [
+            *("fc1", "fc2", "image_fc2", "output", "fc1_output", "image_output"),
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "names"), NETWORKS, ids=[str(n[0]) for n in NETWORKS])
+def test_settings_say_networks_of_every_kind(keys, names):
+    settings = Settings(dataset="digits", learning_rates=0.1, **keys)
+    assert list(network(settings).weight_names) == names
+
+
+def test_layers_of_a_signal_are_named_or_numbered():
+    keys = {"dataset": "digits", "conv": "4 R4 4 M", "hidden": (3,), "signal": "le"}
+    named = Settings(signal_layers=("res1_b", "fc1"), **keys)
+    numbered = Settings(signal_layers=(2, 4), **keys)
+    one = Settings(signal_layers="res1_b", **keys)
+    assert signal_layers(named, network(named)) == signal_layers(numbered, network(numbered))
+    assert signal_layers(one, network(one)) == ("res1_b",)
+    keys |= {"signal": "kd", "teacher": "configs/teacher_digits.py"}
+    assert Settings(signal_layers=("res1_b", 3), **keys).signal == "kd"
+    with pytest.raises(UserError, match=r"must be out of \[2, 3\]"):
+        Settings(signal_layers=(0,), **keys)
+
+
+def test_a_config_takes_numbers_tuples_and_names_for_one_key():
+    """A ConfigDict holds other keys to the type of their default."""
+    values = load_config_file("configs/digits_le.py")
+    for rates in (0.1, (0.2,) * 8, {"default": 0.3}):
+        values.learning_rates = rates
+        assert from_config(values).learning_rates == rates
+    with pytest.raises(TypeError):
+        values.beta = "large"
+
+
+def test_the_config_of_a_run_serves_as_a_config_file(tmp_path):
+    settings = from_config(config(learning_rates={"default": 0.1}))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(to_dict(settings)))
+    assert isinstance(load_config_file(str(path)), ConfigDict)
+    assert from_config(load_config_file(str(path))) == settings
 
 
 VALUES = st.one_of(

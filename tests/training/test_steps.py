@@ -19,7 +19,7 @@ POISON = 9
 IMAGES = np.arange(43, dtype=np.uint8).reshape(43, 1, 1, 1)
 
 
-def update(params, extra, images, labels, key, kappa):
+def update(params, extra, step, images, labels, key):
     """Least squares on noisy pixels; a batch with the label POISON has a gradient of NaN."""
     noise = jax.random.normal(key, (len(labels),))
 
@@ -41,7 +41,7 @@ TASK = Task(
     rate=lambda step: 0.1,
     kappa=None,
     report=lambda *_: {},
-    layer_names=("w",),
+    rows=("w",),
     mesh=parallel.mesh_for(1),
 )
 KEY = jax.random.key(1)
@@ -56,7 +56,7 @@ def data(*poisoned):
 def epoch(split, ends=(STEPS,), tolerated=0.0):
     state = init_state(TASK, KEY)
     for end in ends:
-        state = train_chunk(TASK, BATCH, state, split, end, KEY, 0.0, tolerated)
+        state = train_chunk(TASK, BATCH, state, split, end, KEY, tolerated)
     return state
 
 
@@ -91,9 +91,9 @@ def test_a_chunk_stops_at_the_first_update_that_is_not_finite():
     for name in ("params", "opt_state", "extra"):
         old, new = (jax.tree.leaves(getattr(s, name)) for s in (before, stopped))
         np.testing.assert_array_equal(np.array(old), np.array(new))
-    grads, _ = gradient_at(TASK, BATCH, stopped, split, 6, KEY, 0.0)
+    grads, _ = gradient_at(TASK, BATCH, stopped, split, 6, KEY)
     assert math.isnan(grads["w"])
-    assert math.isfinite(gradient_at(TASK, BATCH, stopped, split, 5, KEY, 0.0)[0]["w"])
+    assert math.isfinite(gradient_at(TASK, BATCH, stopped, split, 5, KEY)[0]["w"])
 
 
 def test_a_dropped_update_is_as_if_it_had_not_been():
@@ -103,7 +103,7 @@ def test_a_dropped_update_is_as_if_it_had_not_been():
     state = init_state(TASK, KEY)
     for number in (0, 1, 3, 4, 5, 7, 8, 9):
         images, labels, key = epoch_batches(BATCH, split, KEY)(number)
-        state, _ = train_step(TASK, state, images, labels, key, 0.0)
+        state, _ = train_step(TASK, state, images, labels, key)
     assert int(got.step) == STEPS and float(got.totals["skipped"]) == 2
     assert float(got.extra["seen"]) == 8 * BATCH
     np.testing.assert_allclose(got.params["w"], state.params["w"], rtol=1e-6)

@@ -1,0 +1,249 @@
+"""Fig. 3: do the phases converge?
+
+Energy per step of VGG-7 in both nudged phases, mean and deviation over CIFAR-10 images, with local
+errors and distillation, synchronous and alternating; and the residual per step of all phases. At
+small scale weights are as drawn, and so is the teacher; at paper scale both are trained.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.shared import nets, runs, show, systems
+from benchmarks.shared.results import Claim, Options, Result
+from jaxep import Energy, energy_per_sample, initial_states
+from jaxep.core.solvers import relative_residual
+from jaxep.core.sweep import Sweep, free_objective
+
+SIGNALS = ("LE", "KD")
+# An alternating sweep moves every layer once from the newest states; it advances as far as two
+# synchronous steps, so it gets half as many.
+ORDERS = {"synchronous": 1, "alternating": 2}
+STYLES = {"synchronous": "-", "alternating": "--"}
+SIGNS = {"positive": "POS", "negative": "NEG"}
+# The energy counts as settled where what is left to fall is this share of its whole change, and a
+# phase as long enough where it has settled after this share of its steps.
+SETTLED, EARLY = 0.01, 0.9
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Runs by signal, whether their weights are trained, how many images in which batches."""
+
+    net: dict[str, runs.Run]
+    trained: bool
+    images: int
+    batch: int
+
+
+_TINY = {signal: nets.DIGITS_5[signal].but(t_free=6, t_nudge=4) for signal in SIGNALS}
+SCALES = {
+    "tiny": Scale(_TINY, False, 8, 4),
+    "small": Scale(nets.PAPER_7, False, 100, 20),
+    "paper": Scale(nets.PAPER_7, True, 100, 100),
+}
+
+
+class Phases(NamedTuple):
+    """Per step: residuals [steps, phases] and energies [steps, phases, images]."""
+
+    residual: jax.Array
+    energy: jax.Array
+
+
+def settle(energy: Energy, params: Tree, batch: Any, order: str, counts: tuple, beta: float) -> Any:
+    """Free phase and the two nudged phases, as `Phases`, and the energies where these start.
+
+    The energy is E = 1/2 ||ξ||² - Φ_Aug, which in the free phase is that with β = 0.
+    """
+    x, targets = batch
+    objective = free_objective(energy, params, x)
+
+    def energies(states: Tree, betas: jax.Array) -> jax.Array:
+        def of_phase(states, beta):
+            loss = energy.loss(params, states, targets)
+            return energy_per_sample(energy, params, x, states) + beta * loss
+
+        return jax.vmap(of_phase)(states, betas)
+
+    def follow(states: Tree, betas: jax.Array, count: int) -> tuple[Tree, Phases]:
+        sweep = Sweep.over(objective.nudged(targets, betas), states, order)
+
+        def body(old, _):
+            new = sweep(old)
+            return new, Phases(jax.vmap(relative_residual)(new, old), energies(new, betas))
+
+        return jax.lax.scan(body, states, length=count)
+
+    start = initial_states(energy, jax.random.key(0), params, x)
+    ends, free = follow(jax.tree.map(lambda s: s[None], start), jnp.zeros(1), counts[0])
+    both = jax.tree.map(lambda s: jnp.concatenate([s, s]), ends)
+    betas = jnp.asarray([beta, -beta])
+    _, nudged = follow(both, betas, counts[1])
+    return free, nudged, energies(both, betas)
+
+
+def measure_signal(run: runs.Run, scale: Scale, folder) -> dict[str, Any]:
+    """Both orders for one signal: mean and deviation of the energy, mean residual, per step."""
+    mine = systems.system(run)
+    settings, params = mine.settings, mine.initial()
+    if scale.trained:
+        params = systems.weights(run, folder, [settings.epochs])[settings.epochs]
+    trained_in = runs.teacher_place(run, folder) if scale.trained and settings.teacher else None
+    teacher = systems.teacher(mine, trained_in)
+    found: dict[str, Any] = {}
+    for order, advance in ORDERS.items():
+        counts = (settings.t_free // advance, settings.t_nudge // advance)
+        go = jax.jit(functools.partial(settle, mine.energy, order=order, counts=counts))
+        parts = []
+        for first in range(0, scale.images, scale.batch):
+            batch = mine.batch(scale.batch, teacher, first)
+            parts.append(jax.device_get(go(params, batch, beta=settings.beta)))
+        found[order] = {"steps_per_pass": advance, **_summary(parts)}
+    return found
+
+
+def _summary(parts: list[Any]) -> dict[str, Any]:
+    """Statistics of the batches' phases, as lists by step."""
+    free, nudged, before = zip(*parts, strict=True)
+    found = {"free": _statistics(free, 0)}
+    start = np.concatenate(before, axis=-1)
+    for place, sign in enumerate(SIGNS):
+        changes = np.concatenate([p.energy for p in nudged], axis=-1)[:, place] - start[place]
+        found[sign] = {
+            **_statistics(nudged, place),
+            "change": changes.mean(-1).tolist(),
+            "change_deviation": changes.std(-1).tolist(),
+        }
+    return found
+
+
+def _statistics(batches: Any, place: int) -> dict[str, list[float]]:
+    energies = np.concatenate([phases.energy for phases in batches], axis=-1)[:, place]
+    residuals = np.mean([phases.residual for phases in batches], axis=0)[:, place]
+    return {
+        "residual": residuals.tolist(),
+        "energy": energies.mean(-1).tolist(),
+        "deviation": energies.std(-1).tolist(),
+    }
+
+
+def measure(options: Options) -> Result:
+    """Trains at paper scale, and follows the phases of both signals."""
+    scale = SCALES[options.scale]
+    chosen = {signal: scale.net[signal] for signal in SIGNALS}
+    result: Result = {"images": scale.images, "trained": scale.trained, "signals": {}}
+    if scale.trained:
+        result["runs"] = runs.train_all(options, chosen)
+    for signal, run in chosen.items():
+        result["signals"][signal] = {
+            "config": run.config,
+            "changes": run.changes,
+            "beta": runs.settings_of(run).beta,
+            "orders": measure_signal(run, scale, options.runs),
+        }
+        options.keep(result, finished=False)
+    return result
+
+
+def settled_after(phase: dict[str, Any], advance: int) -> int:
+    """Synchronous steps, two for a sweep, until the energy stays within 1 % of its end."""
+    energy = np.asarray(phase["energy"])
+    gap = np.abs(energy - energy[-1])
+    outside = np.flatnonzero(gap > SETTLED * gap.max())
+    return int(advance * (outside[-1] + 2)) if len(outside) else advance
+
+
+def _each(result: Result) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for signal, found in result["signals"].items():
+        for order, phases in found["orders"].items():
+            yield signal, order, phases
+
+
+def table(result: Result) -> str:
+    """Residual at the end of each phase, and when the energies of the nudged ones settle."""
+    rows = []
+    for signal, order, phases in _each(result):
+        advance = phases["steps_per_pass"]
+        steps, nudged = (advance * len(phases[p]["residual"]) for p in ("free", "positive"))
+        ends = [f"{phases[p]['residual'][-1]:.1e}" for p in ("free", *SIGNS)]
+        settled = [settled_after(phases[sign], advance) for sign in SIGNS]
+        rows.append([signal, order, f"{steps} / {nudged}", *ends, *settled])
+    header = ["signal", "order", "steps, free / nudged", "residual, free", "POS", "NEG"]
+    header += ["energy settled, POS, steps", "NEG, steps"]
+    return show.markdown(header, rows)
+
+
+def claims(result: Result) -> Iterator[Claim]:
+    """The energy settles; what is left of the residuals."""
+    shares = [
+        settled_after(p[s], p["steps_per_pass"]) / (p["steps_per_pass"] * len(p[s]["energy"]))
+        for _, _, p in _each(result)
+        for s in SIGNS
+    ]
+    here = f"over {result['images']} images the mean stays within 1 % of its change from its end "
+    here += f"after {show.between(show.percents(shares), '.0f')} % of the steps"
+    statement = "The energy has settled well before a nudged phase ends"
+    yield Claim(statement, "it has (25th epoch)", here, max(shares) <= EARLY)
+    here = "trained" if result["trained"] else "weights and teacher as drawn"
+    yield Claim("It is measured with trained weights", "25th epoch", here, result["trained"])
+    for order in ORDERS:
+        mine = [phases for _, o, phases in _each(result) if o == order]
+        free = [phases["free"]["residual"][-1] for phases in mine]
+        nudged = [phases[sign]["residual"][-1] for phases in mine for sign in SIGNS]
+        here = f"free {show.between(free, '.0e')}, nudged {show.between(nudged, '.0e')}"
+        yield Claim(f"Residuals at the ends of the {order} phases", "not shown", here)
+
+
+def draw(result: Result):
+    """Energies of the nudged phases by signal and sign; residuals of all phases.
+
+    Images differ in their energy by far more than a phase moves it, so the change is drawn.
+    """
+    options: dict[str, Any] = {"xlabel": "synchronous steps (a sweep is two)", "legend": "best"}
+    rows = []
+    for signal, found in result["signals"].items():
+        panels = []
+        for sign, short in SIGNS.items():
+            last = found["orders"]["alternating"][sign]
+            ends = f"{last['energy'][-1]:.0f} ± {last['deviation'][-1]:.0f}"
+            title = f"{signal}-{short}, |β| = {found['beta']}: ends at {ends}"
+            parts = [
+                functools.partial(_draw_change, phases[sign], order, show.COLORS[signal], advance)
+                for order, phases, advance in _orders(found)
+            ]
+            label = "change of ½‖ξ‖² − Φ_Aug per image"
+            panels.append(show.Panel(title, parts, label, **options))
+        colors = {"free": "0.3", "positive": "tab:blue", "negative": "tab:purple"}
+        for title, names in (("free phase", ["free"]), ("nudged phases", list(SIGNS))):
+            parts = []
+            for order, phases, advance in _orders(found):
+                for name in names:
+                    values = phases[name]["residual"]
+                    label = f"{order}, {SIGNS[name]}" if name in SIGNS else order
+                    steps = advance * np.arange(1, len(values) + 1)
+                    style = {"style": STYLES[order], "color": colors[name]}
+                    parts.append(show.line(label, values, steps, **style))
+            label = "‖F(ξ) − ξ‖ / ‖ξ‖"
+            panels.append(show.Panel(f"{signal}: {title}", parts, label, log="y", **options))
+        rows.append(panels)
+    return show.figure(rows)
+
+
+def _orders(found: dict[str, Any]) -> list[tuple[str, dict[str, Any], int]]:
+    return [(order, phases, phases["steps_per_pass"]) for order, phases in found["orders"].items()]
+
+
+def _draw_change(phase: dict[str, Any], order: str, color: str, advance: int, axis) -> None:
+    change = np.asarray([0, *phase["change"]])
+    steps = advance * np.arange(len(change))
+    axis.plot(steps, change, STYLES[order], color=color, label=order)
+    if order == "synchronous":
+        spread = np.asarray([0, *phase["change_deviation"]])
+        axis.fill_between(steps, change - spread, change + spread, color=color, alpha=0.15, lw=0)

@@ -1,0 +1,104 @@
+"""What a benchmark claims, its command line, and the one place that writes what it found."""
+
+import argparse
+import dataclasses
+import io
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from jaxep.run.provenance import provenance
+from jaxep.run.reporting import write_atomically
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks/results"
+SCALES = ("small", "paper", "tiny")
+DPI = 130
+Result = dict[str, Any]
+
+
+class Claim(NamedTuple):
+    """One row of what a result shows.
+
+    Attributes:
+        statement: what is claimed, in words.
+        paper: what the paper says of it, or what is aimed at.
+        here: what was measured, in numbers of the result.
+        holds: whether the claim holds here, as computed from the result; None: told, not judged.
+    """
+
+    statement: str
+    paper: str
+    here: str
+    holds: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The command line of a benchmark.
+
+    Attributes:
+        name: of the benchmark.
+        scale: tiny (of the tests: says nothing), small (two CPU cores) or paper (a GPU).
+        results: where NAME.json and NAME.png go.
+        runs: where the training runs' work directories lie.
+        own: the benchmark's own arguments.
+        command: as it was typed.
+        began: when the command started, of `time.perf_counter`.
+    """
+
+    name: str
+    scale: str = "small"
+    results: Path = RESULTS
+    runs: Path = ROOT / "runs/benchmarks"
+    own: argparse.Namespace = dataclasses.field(default_factory=argparse.Namespace)
+    command: str = ""
+    began: float = dataclasses.field(default_factory=time.perf_counter)
+
+    @property
+    def stem(self) -> str:
+        """Name of the result's files: NAME, or NAME_SCALE where the scale is not `small`."""
+        return self.name if self.scale == "small" else f"{self.name}_{self.scale}"
+
+    def keep(self, result: Result, finished: bool = True) -> Result:
+        """Writes the result with its origin, and returns what was written.
+
+        Args:
+            result: of JSON values; nan and infinity, which JSON does not know, become None.
+            finished: rows are missing where it is not, and the report says so.
+        """
+        told: Result = {"command": self.command, "scale": self.scale}
+        told["seconds"] = round(time.perf_counter() - self.began, 3)
+        told |= {} if finished else {"finished": False}
+        whole = plain({**told, **result, **provenance()})
+        text = json.dumps(whole, indent=1, allow_nan=False) + "\n"
+        self.results.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.results / f"{self.stem}.json", text)
+        return whole
+
+    def kept(self, *keys: str) -> Result:
+        """Of what an earlier command left, the given keys; {} where there is nothing."""
+        path = self.results / f"{self.stem}.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        return {key: found[key] for key in keys if key in found}
+
+
+def plain(value: Any) -> Any:
+    """The value with None for every nan and infinity."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_picture(figure: Figure, path: Path) -> None:
+    """Writes the figure as PNG, in one step."""
+    png = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(png, format="png", dpi=DPI)
+    write_atomically(path, png.getvalue())

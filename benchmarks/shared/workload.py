@@ -1,0 +1,123 @@
+"""What the speed benchmarks share: nets, a batch, a clock, and the limit of the machine."""
+
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.shared import systems
+from benchmarks.shared.runs import Run
+from jaxep import Energy
+from jaxep.cli import prepare_jax
+from jaxep.core.sweep import Sweep, free_objective
+from jaxep.nets.builders import resnet, vgg
+from jaxep.nets.couplings import Conv, Coupling
+from jaxep.nets.graph import Network
+from jaxep.nets.heads import Targets
+from jaxep.nets.model import Model
+
+
+def _without_signals(model: Model) -> Model:
+    return Model(model.network, model.heads[:1])
+
+
+_CIFAR: dict[str, Any] = {"image_shape": (32, 32, 3), "num_classes": 10}
+NETS: dict[str, Callable[[], Model]] = {
+    "digits_le": lambda: _without_signals(systems.model(Run("digits_le"))),
+    "vgg5": lambda: vgg("128 M 256 M 512 M 512v M", (), **_CIFAR),
+    "vgg7": lambda: vgg("64 M 128 M 256 M 512 M 512 M", (512,), **_CIFAR),
+    "vgg12": lambda: vgg("64 64 M 128 128 M 256 256 M 512 512 M 512 512 M", (512,), **_CIFAR),
+    "resnet13": lambda: resnet((128, 256, 512, 512), **_CIFAR),
+    "resnet13/4": lambda: resnet((32, 64, 128, 128), **_CIFAR),
+}
+MATMUL = 2048
+
+
+class Problem(NamedTuple):
+    """What every engine gets."""
+
+    model: Model
+    energy: Energy
+    params: dict[str, Any]
+    x: jax.Array
+    labels: jax.Array
+
+    @property
+    def network(self) -> Network:
+        """Layers and edges."""
+        return self.model.network
+
+    @property
+    def batch(self) -> tuple[jax.Array, Targets]:
+        """As an estimator takes it."""
+        return self.x, Targets(self.labels)
+
+
+def problem(name: str, batch: int) -> Problem:
+    """Random weights, images of independent pixels, random labels."""
+    model = NETS[name]()
+    params = model.init_params(jax.random.key(0))
+    x = 0.4 * jax.random.normal(jax.random.key(1), (batch, *model.network.inputs[0].shape))
+    labels = jax.random.randint(jax.random.key(2), (batch,), 0, 10)
+    return Problem(model, model.energy(), params, x, labels)
+
+
+def sweeps(energy: Energy, order: str, params: Any, batch: Any, count: Any) -> Any:
+    """`count` sweeps of the free phase from the states of a batch (x, states).
+
+    The count may be traced, so that one compilation serves all.
+    """
+    x, states = batch
+    sweep = Sweep.over(free_objective(energy, params, x), states, order)
+    return jax.lax.fori_loop(0, count, lambda _, at: sweep.step(at), sweep.begin(states)).states
+
+
+def products(coupling: Coupling) -> int:
+    """Multiplications per sample that count: those with a padding zero do not."""
+    if not isinstance(coupling, Conv):
+        return int(np.prod(coupling.in_shape)) * coupling.out_shape[0]
+    taps = 1
+    for size, out in zip(coupling.in_shape[:2], coupling.conv_shape[:2], strict=True):
+        first = coupling.stride * np.arange(out)[:, None] - coupling.padding
+        places = first + np.arange(coupling.kernel_size)
+        taps *= int(np.sum((places >= 0) & (places < size)))
+    return taps * coupling.in_shape[2] * coupling.features
+
+
+def step_flops(network: Network, batch: int) -> float:
+    """Of one synchronous step: each coupling but the input's once forward and once backward."""
+    inner = [edge.coupling for edge in network.edges if edge.lower in network.shapes]
+    return sum(4.0 * batch * products(coupling) for coupling in inner)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Of one call."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def matmul_seconds() -> Callable[[], float]:
+    """One large float32 product, the rate that nothing on this machine exceeds by much."""
+    a = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
+    product = jax.jit(jnp.matmul)
+    return lambda: min(seconds(lambda: jax.block_until_ready(product(a, a))) for _ in range(3))
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of a module returns in a fresh process, where JAX has not started yet."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def whole_batch_on_one_device() -> None:
+    """For a fresh process: JAX as train.py readies it, with one device and no cached program."""
+    os.environ["JAX_NUM_CPU_DEVICES"] = "1"
+    prepare_jax()
+    jax.config.update("jax_enable_compilation_cache", False)

@@ -1,0 +1,147 @@
+"""What does a sweep over the layers of a graph cost, in a chain and in a residual net?
+
+FLOPs of one alternating sweep, in which each colour of layers moves once, over those of one
+synchronous step, by XLA's analysis of the compiled loop without what is prepared once; the time of
+both; and compilation and memory of a training step. A net is measured in a process of its own, with
+the whole batch on one device.
+"""
+
+import functools
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+from benchmarks.shared import show, workload
+from benchmarks.shared.results import Claim, Options, Result
+from jaxep import EP, Fixed
+from jaxep.core.sweep import Sweep, free_objective
+
+NETS = ("digits_le", "vgg7", "resnet13/4", "resnet13")
+ORDERS = ("synchronous", "alternating")
+ARGUMENTS = {"nets": NETS, "--batch": 32, "--rounds": 5}
+# FLOPs of a sweep over those of a step.
+ALLOWED = 1.05
+# Sweeps of the training step whose compilation and memory are measured.
+T_FREE, T_NUDGE, BETA = 20, 10, 0.25
+FEW, MANY = 5, 25
+
+
+def sweep_flops(p: workload.Problem, order: str) -> float:
+    """FLOPs of one more sweep in a running loop: of three less those of two."""
+
+    def unrolled(count: int, params: Any, x: jax.Array, states: Any) -> Any:
+        sweep = Sweep.over(free_objective(p.energy, params, x), states, order)
+        at = sweep.begin(states)
+        for _ in range(count):
+            at = sweep.step(at)
+        return at.states
+
+    states = p.energy.init_states(jax.random.key(0), p.params, p.x)
+    counted = []
+    for count in (2, 3):
+        run = jax.jit(functools.partial(unrolled, count))
+        cost: Any = run.lower(p.params, p.x, states).compile().cost_analysis()
+        counted.append(cost["flops"])
+    return counted[1] - counted[0]
+
+
+def sweep_ms(p: workload.Problem, rounds: int) -> dict[str, float]:
+    """Milliseconds of one sweep in a running loop by order: medians over interleaved rounds."""
+    states = p.energy.init_states(jax.random.key(0), p.params, p.x)
+    runs = {o: jax.jit(functools.partial(workload.sweeps, p.energy, o)) for o in ORDERS}
+
+    def spent(order: str, count: int) -> float:
+        run = runs[order]
+        return workload.seconds(lambda: jax.block_until_ready(run(p.params, (p.x, states), count)))
+
+    for order in ORDERS:
+        spent(order, 1)  # compiles
+    found: dict[str, list[float]] = {order: [] for order in ORDERS}
+    for _ in range(rounds):
+        for order in ORDERS:
+            found[order].append((spent(order, MANY) - spent(order, FEW)) / (MANY - FEW))
+    return {order: 1e3 * statistics.median(values) for order, values in found.items()}
+
+
+def measure_net(name: str, batch: int, rounds: int) -> dict[str, Any]:
+    """All numbers of one net; for a fresh process."""
+    workload.whole_batch_on_one_device()
+    p = workload.problem(name, batch)
+    estimator = EP(BETA, *(Fixed(steps, "alternating") for steps in (T_FREE, T_NUDGE)))
+    learn = jax.jit(estimator.value_and_grad(p.energy))
+    lowered = learn.lower(p.params, p.batch, jax.random.key(0))
+    compiled: list[Any] = []
+    compile_s = workload.seconds(lambda: compiled.append(lowered.compile()))
+
+    def train() -> None:
+        jax.block_until_ready(compiled[0](p.params, p.batch, jax.random.key(0)))
+
+    train()
+    return {
+        "batch": batch,
+        "layers": len(p.network.layers),
+        "weights": len(p.model.weight_names),
+        "colours": len(set(p.network.blocks.values())),
+        "sweep_gflop": {order: sweep_flops(p, order) / 1e9 for order in ORDERS},
+        "sweep_ms": sweep_ms(p, rounds),
+        "compile_s": compile_s,
+        "training_step_ms": 1e3 * statistics.median(workload.seconds(train) for _ in range(rounds)),
+        "temporary_mb": compiled[0].memory_analysis().temp_size_in_bytes / 1e6,
+    }
+
+
+def measure(options: Options) -> Result:
+    """The nets that are named, the others' results kept."""
+    own = options.own
+    result: Result = options.kept(*NETS)
+    for name in own.nets:
+        result[name] = workload.alone(measure_net, name, own.batch, own.rounds)
+        options.keep(result)
+        print(table({name: result[name]}), flush=True)
+    return result
+
+
+def _rows(result: Result) -> Iterator[tuple[str, dict[str, Any], dict[str, float]]]:
+    """(net, its numbers, ratios of an alternating sweep to a synchronous step)."""
+    for name in (name for name in NETS if name in result):
+        row = result[name]
+        ratios = {
+            k: row[k]["alternating"] / row[k]["synchronous"] for k in ("sweep_gflop", "sweep_ms")
+        }
+        yield name, row, ratios
+
+
+def table(result: Result) -> str:
+    """FLOPs and milliseconds of sweeps, compilation and memory of a training step."""
+    rows = []
+    for name, row, ratios in _rows(result):
+        cells = [f"{name}, {row['batch']}", f"{row['layers']}, {row['weights']}, {row['colours']}"]
+        for key, form in (("sweep_gflop", ".3f"), ("sweep_ms", ".2f")):
+            cells += [f"{row[key][order]:{form}}" for order in ORDERS] + [f"{ratios[key]:.3f}"]
+        cells += [f"{row['training_step_ms']:.0f}", f"{row['compile_s']:.1f}"]
+        rows.append([*cells, f"{row['temporary_mb']:.0f}"])
+    header = ["net, batch", "layers, weights, colours", "step, GFLOP", "sweep, GFLOP", "ratio"]
+    header += ["step, ms", "sweep, ms", "ratio", f"training step ({T_FREE} + {T_NUDGE} sweeps), ms"]
+    return show.markdown([*header, "compilation, s", "temporaries, MB"], rows)
+
+
+def claims(result: Result) -> Iterator[Claim]:
+    """A sweep costs what a step costs, in a graph too."""
+    for name, row, ratios in _rows(result):
+        statement = f"{name}: a sweep of {row['colours']} colours costs one synchronous step"
+        flops, time = ratios["sweep_gflop"], ratios["sweep_ms"]
+        here = f"{flops:.3f} times its FLOPs, {time:.2f} times its time"
+        yield Claim(statement, f"aim: {ALLOWED} times its FLOPs", here, flops <= ALLOWED)
+
+
+def draw(result: Result):
+    """Both sweeps side by side, in FLOPs and in time."""
+    rows, panels = list(_rows(result)), []
+    names = [f"{name}, {row['batch']}" for name, row, _ in rows]
+    for key, label in (("sweep_gflop", "GFLOP"), ("sweep_ms", "ms")):
+        groups = {f"{o} sweep": [row[key][o] for _, row, _ in rows] for o in ORDERS}
+        parts = [show.bars(names, groups, "%.3g")]
+        panels.append(show.Panel("", parts, f"one sweep, {label}", "", "y", legend="upper left"))
+    return show.figure([panels])

@@ -1,0 +1,93 @@
+"""Predictive coding nets trained by equilibrium propagation.
+
+    E = 1/2 Σ_k ||ξ_k - f_k||²,  f_k = σ_k(a_k),  a_k = Σ_edges C(ξ_lower)
+
+Kerjan, Høier & Scellier 2026 (arXiv 2606.03584), on any graph of couplings; in our form
+Φ = Σ <ξ_k, f_k> - 1/2 Σ ||f_k||². The free equilibrium is the forward pass, where E = 0, so the
+free phase starts there and needs no sweeps. A nudged sweep moves the output's block first.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxep.core import blocks
+from jaxep.core.activations import ContextualActivation, linear
+from jaxep.core.energy import Energy, FastPhi
+from jaxep.nets.graph import Loop, Network, Params, States
+from jaxep.nets.model import Model
+
+
+def predictive_coding(model: Model, *, from_drive: bool = True) -> Energy:
+    """The energy of a model whose layers have σ = relu, and the output linear.
+
+    Args:
+        model: network and heads. Each edge must lead from a layer or input to a later layer.
+        from_drive: a layer moves to σ(a_k + Σ Jᵀ(ξ - f) of the layers above), the paper's sweep,
+            which settles in about half as many; else to σ(∂Φ_Aug/∂ξ), with f_k for a_k.
+
+    Returns:
+        An `Energy` whose initial states are the forward pass, a function of the parameters.
+    """
+    network = model.network
+
+    def phi_of(loop: Loop, clamped: dict[str, jax.Array], states: States, cache: list):
+        arguments = _arguments(network, loop, clamped, states)
+        total = jnp.zeros(())
+        for layer in network.layers:
+            predicted, state = layer.activation(arguments[layer.name]), states[layer.name]
+            own = state * predicted - 0.5 * jnp.square(predicted)
+            total = total + jnp.sum(own, axis=tuple(range(1, own.ndim)))
+        return total, cache
+
+    def phi(params: Params, x: Any, states: States) -> jax.Array:
+        return phi_of(*network.prepare(params, x), states, [None] * len(states))[0]
+
+    def forward(key: jax.Array | None, params: Params, x: Any) -> States:
+        del key
+        loop, clamped = network.prepare(params, x)
+        leaf = jax.tree.leaves(x)[0]
+        states = network.init_states(None, leaf.shape[0], "zeros", leaf.dtype)
+        for layer in network.layers:
+            argument = _arguments(network, loop, clamped, states)[layer.name]
+            states = {**states, layer.name: layer.activation(argument)}
+        return states
+
+    def sigma(name: str, activation: Any) -> Any:
+        def moved(argument: jax.Array, loop: Loop, clamped: Any, states: States) -> jax.Array:
+            drive = _arguments(network, loop, clamped, states)[name]
+            return activation(argument + drive - activation(drive))
+
+        return activation if activation is linear or not from_drive else ContextualActivation(moved)
+
+    activations = {layer.name: sigma(layer.name, layer.activation) for layer in network.layers}
+    fast = FastPhi(phi, network.prepare, phi_of)
+    return Energy(fast, model.loss, forward, activations, _from_the_output(network))
+
+
+def _arguments(
+    network: Network, loop: Loop, clamped: dict[str, jax.Array], states: States
+) -> dict[str, jax.Array]:
+    """a_k of each layer by name, [batch, *shape]."""
+    drives, _ = network.drives(loop, clamped, states, [None] * len(states))
+    found: dict[str, Any] = dict(loop.biases)
+    for edge in network.edges:
+        found[edge.upper] = found.get(edge.upper, 0) + drives[edge.name]
+    return found
+
+
+def _from_the_output(network: Network) -> dict[str, int]:
+    """Blocks counted from the output down: only it feels the nudge of a first sweep.
+
+    Layers interact where an edge joins them, and where they drive the same layer.
+    """
+    names = network.layer_names
+    joined: blocks.Graph = [set() for _ in names]
+    for above in names:
+        family = {above} | {edge.lower for edge in network.edges if edge.upper == above}
+        places = {names.index(name) for name in family if name in names}
+        for i in places:
+            joined[i] |= places - {i}
+    ranks = range(len(names), 0, -1)
+    return dict(zip(names, blocks.colours(joined, ranks), strict=True))
