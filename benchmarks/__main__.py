@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.shared import results
-from jaxep.cli import prepare_jax
+from jaxep.process import prepare_jax
 
 
 def parse(given: list[str]) -> argparse.Namespace:
@@ -36,9 +36,15 @@ def parse(given: list[str]) -> argparse.Namespace:
 
 def _add(command: argparse.ArgumentParser, key: str, default: Any) -> None:
     """One argument of a benchmark: names to choose from (all by default), a type, or an option."""
+
+    def name(text: str) -> str:
+        if text not in default:
+            raise argparse.ArgumentTypeError(f"invalid choice: {text!r}, of {', '.join(default)}")
+        return text
+
     if isinstance(default, tuple):
-        names = f"default: all of {'; '.join(default)}"
-        command.add_argument(key, nargs="*", default=default, metavar=key.upper(), help=names)
+        told = f"default: all of {'; '.join(default)}"
+        command.add_argument(key, nargs="*", type=name, default=list(default), help=told)
     elif isinstance(default, type):
         command.add_argument(key, type=default)
     else:

@@ -1,186 +1,204 @@
-"""Trains what a config file describes: python train.py --config configs/NAME.py [--workdir DIR].
+"""jaxep COMMAND ...: what the command line does.
 
-Any key can be set as --config.key=value. The same command again goes on where the run stopped, be
-it by kill -9. On many hosts, on each of them, with the number of the host from 0:
+jaxep train --config NAME [--workdir DIR] [--config.key=value ...]
+
+trains what a config describes: a file with get_config(), the config.json of a run, or the name of
+an experiment, as digits_le. Any key can be set. The same command again goes on where the run
+stopped, be it by kill -9. On many hosts, on each of them, with the number of the host from 0:
 ... --coordinator HOST0:PORT --process_id I --num_processes N (or --coordinator auto in a cluster
-that JAX detects).
+that JAX detects). configs/base.py explains every key. python train.py ... is the same as
+jaxep train ...
 """
 
 import difflib
-import logging
-import os
 import re
 import shlex
 import signal
 import sys
 import traceback
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, FieldReference, config_flags
 
-from configs.base import get_config as get_base
+from jaxep import configs, meeting, process
+from jaxep.process import end, leave, prepare_jax
+from jaxep.run import console
+from jaxep.run.errors import Interrupted, PeerError, SettingsError, UserError, reason
+from jaxep.training import loop, parallel, settings
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config().")
-WORKDIR = flags.DEFINE_string("workdir", None, "Where the run is kept; default runs/<name>.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, or auto.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", 0)
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Processes of the run.", 1)
-
-
-class Signals:
-    """Ctrl-C and SIGTERM, noted for `fit` to ask: a run stops between updates, never in a save."""
-
-    def __init__(self) -> None:
-        self.noted: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        # By its descriptor: a signal may come within a print.
-        if self.noted is None:
-            os.write(2, b"\nstopping: the updates under way are finished and saved\n")
-        self.noted = self.noted or number
-
-    def __call__(self) -> bool:
-        return self.noted is not None
+HELP = {"--help", "-h", "-help"}
 
 
-def stop(message: object, status: int = 2) -> NoReturn:
-    """Ends the program with one line on stderr."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
-    sys.exit(status)
+class Options(NamedTuple):
+    """What the words of `jaxep train` say.
+
+    Attributes:
+        config: every key and its value.
+        workdir: where the run is kept; None: runs/<name>.
+        coordinator: HOST:PORT of process 0, or auto; None: this process is alone.
+        process_id: number of this process, from 0.
+        num_processes: processes of the run.
+    """
+
+    config: dict[str, Any]
+    workdir: str | None
+    coordinator: str | None
+    process_id: int | None
+    num_processes: int | None
 
 
-def parse(arguments: list[str]) -> dict[str, Any]:
-    """Reads the flags into the config's keys; a bad one is the user's error, not a traceback."""
-    if {"--help", "-h", "-help"} & set(arguments):
-        print(f"{__doc__}\nconfigs/base.py explains every key.")
-        sys.exit(0)
-    for argument in arguments:  # ml_collections raises a bare KeyError of an unknown key
-        match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
-        if match and match[1] not in (keys := list(get_base())):
-            near = difflib.get_close_matches(match[1], keys, 1)
-            stop(f"{argument}: no such key{f'; did you mean {near[0]}?' if near else ''}")
-    logging.disable(logging.WARNING)  # absl's, of a get_config() that returns nothing
+def parse(words: Sequence[str]) -> Options:
+    """Reads the flags of `jaxep train`.
+
+    Args:
+        words: after the command's name.
+
+    Raises:
+        SettingsError: a flag or the config file is bad.
+    """
+    values = flags.FlagValues()
+    values.append_flag_values(flags.FLAGS)  # absl's own, as --verbosity
+    flags.DEFINE_string("workdir", None, "Where it is kept.", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT or auto.", flag_values=values)
+    flags.DEFINE_integer("process_id", None, "From 0.", 0, flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "Of the run.", 1, flag_values=values)
     try:
-        rest = flags.FLAGS(arguments)
-        config = CONFIG.value and CONFIG.value.to_dict()  # a file not loaded raises only here
-    except Exception as error:  # nothing runs here but the flags and the user's config file
-        last = (str(error).splitlines() or [""])[-1]
-        of_a_flag = isinstance(error, flags.Error) and "Traceback" not in str(error)
-        stop(last if of_a_flag else f"the file of --config: {type(error).__name__}: {last}")
-    logging.disable(logging.NOTSET)
+        name, words = _take_config(values.read_flags_from_files(list(words), force_gnu=False))
+        config = _open_to_any_value(configs.load(name))
+        _check_keys(words, list(config))
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=words)
+        for key in config:
+            if (flag := f"config.{key}") in values and not isinstance(config[key], bool):
+                values[flag].boolean = False  # "--config.hidden (8,)" is a key and its value
+        rest = values(["jaxep", *words])
+    except (flags.Error, ValueError, TypeError, KeyError) as error:
+        text = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise SettingsError(text.removeprefix("ERROR:: ")) from error
     if len(rest) > 1:
-        stop(f"unknown argument {rest[1]!r}: flags only, as in --config.key=value")
-    if config is None:
-        stop("--config is missing, or its get_config() returns nothing: see configs/digits_le.py")
-    return config
+        raise SettingsError(f"unknown argument {rest[1]!r}: flags only, as in --config.key=value")
+    places = (values[name].value for name in Options._fields[1:])
+    # The overrides have been written into it.
+    return Options(config.to_dict(), *places)
 
 
-def hear_one_writer() -> None:
-    """Of a save that fails only the first error is told, the one that orbax raises.
+def _take_config(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The value of --config, the last one where there are several, and all other words."""
+    name, rest, ahead = None, [], iter(words)
+    for word in ahead:
+        match = re.fullmatch(r"--?config(?:=(.*))?", word, re.DOTALL)
+        if match is None:
+            rest.append(word)
+        elif (name := match[1] if match[1] is not None else next(ahead, None)) is None:
+            raise SettingsError("--config: it needs a value, as --config digits_le")
+    if not name:
+        raise SettingsError("--config is missing, as in --config digits_le")
+    return name, rest
 
-    Its other writers fail too, or find their event loop closed, and would print a traceback each.
+
+def _open_to_any_value(config: ConfigDict) -> ConfigDict:
+    """The same keys, where those that are no plain number, text or truth take any literal.
+
+    ml_collections adds up the tuples that the command line gives for a tuple, and knows no list and
+    no number of numpy.
     """
-
-    def told(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            sys.__unraisablehook__(unraisable)
-
-    sys.unraisablehook = told
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    opened = ConfigDict()
+    for key, value in config.items():
+        plain = type(value) in (bool, int, float, str)
+        opened[key] = value if plain else FieldReference(value, field_type=object)
+    return opened
 
 
-def prepare_jax() -> None:
-    """Keeps compiled programs between runs, multiplies in float32, makes each CPU core a device.
+def _check_keys(words: Sequence[str], keys: Sequence[str]) -> None:
+    for word in words:  # ml_collections raises a bare KeyError of an unknown key
+        match = re.match(r"--?(?:no)?config\.([^=]*)", word)
+        if match and match[1] not in keys:
+            near = difflib.get_close_matches(match[1], keys, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{word}: no such key{hint}")
 
-    Only where the user's environment says nothing of it.
+
+def train(words: Sequence[str]) -> None:
+    """`jaxep train`: flags in, `fit` called.
+
+    Args:
+        words: after the command's name.
     """
-    import jax
-
-    flags_set = os.environ.get("XLA_FLAGS", "")
-    if "JAX_NUM_CPU_DEVICES" not in os.environ and "device_count" not in flags_set:
-        allowed = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-        jax.config.update("jax_num_cpu_devices", len(allowed(0)))
-    if "concurrency_optimized_scheduler" not in flags_set:
-        # XLA:CPU would run independent operations of a core at once: a training step of VGG-7 then
-        # took twice the memory (684 MB, not 340) and 5 % more time.
-        sequential = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
-        os.environ["XLA_FLAGS"] = f"{flags_set} {sequential}".strip()
-    if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
-        # GPUs and TPUs round the factors of a float32 product by default (to TensorFloat-32 and
-        # bfloat16), and EP divides small differences of such by β: benchmarks.precision.
-        jax.config.update("jax_default_matmul_precision", "highest")
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "jaxep"))
-
-
-def join_others() -> bool:
-    """Whether this process is one of several, as the flags say; they are brought together then."""
-    coordinator, process, processes = COORDINATOR.value, PROCESS_ID.value, NUM_PROCESSES.value
-    if coordinator is process is processes is None:
-        return False
-    from jaxep.training import parallel
-
-    if coordinator == "auto" and process is processes is None:
-        parallel.join(coordinator, None, None)
-        return True
-    if coordinator is None or process is None or processes is None:
-        stop("--coordinator, --process_id and --num_processes: all three, or --coordinator auto")
-    if not re.fullmatch(r".+:\d+", coordinator):
-        stop(f"--coordinator {coordinator}: must be HOST:PORT or auto")
-    if process >= processes:
-        stop(f"--process_id {process}: must be under --num_processes {processes}")
-    parallel.join(coordinator, process, processes)
-    return True
-
-
-def leave(message: object, status: int) -> NoReturn:
-    """Ends one of several processes with one line, at once: an orderly end would wait for all."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(status)
-
-
-def main() -> None:
-    """Flags in, `fit` called."""
-    config = parse(sys.argv)
-    noted = Signals()
-    hear_one_writer()
-    # After the flags: JAX takes seconds to import.
-    from jaxep.run.errors import Interrupted, UserError, reason
-    from jaxep.training import loop as training
-    from jaxep.training import parallel, settings
-
-    end: Callable[[object, int], NoReturn] = stop
+    noted = process.Signals()
+    process.hear_one_writer()
+    ending: Callable[[object, int], NoReturn] = end
     try:
-        checked = settings.from_config(config)
+        # Before the config file is run: it may ask JAX for its devices.
         prepare_jax()
-        end = leave if join_others() else stop
-        training.fit(checked, WORKDIR.value or Path("runs") / checked.name, noted)
+        options = parse(words)
+        # Before any use of a device, which the check of a network may be.
+        ending = leave if _join_others(options, noted) else end
+        process.check_devices()
+        checked = settings.from_config(options.config)
+        loop.fit(checked, options.workdir or Path("runs") / checked.name, noted)
     except UserError as error:
-        end(error, error.status)
+        ending(error, error.status)
     except Interrupted as error:
         number = noted.noted or signal.SIGTERM  # of another process of this run
         command = shlex.join(sys.orig_argv)
-        end(f"{signal.Signals(number).name}: {error}; to go on: {command}", 128 + number)
+        ending(f"{signal.Signals(number).name}: {error}; to go on: {command}", 128 + number)
     except Exception as error:
         if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
-            end(f"out of memory: smaller batch_size, eval_batch_size or net ({reason(error)})", 2)
-        if end is stop:
+            text = f"smaller batch_size, eval_batch_size or net ({reason(error)})"
+            ending(f"out of memory: {text}", 2)
+        if ending is end:
             raise
         # Without a word of its own the others would wait for this process.
         if not parallel.is_lost_peer(error):
             traceback.print_exc()
             leave(f"{type(error).__name__}, see above", 1)
         leave(f"another process of the run is gone ({reason(error)}); start all again to go on", 4)
+
+
+def _join_others(options: Options, stop: Callable[[], bool]) -> bool:
+    """Whether this process is one of several, as the flags say; they are brought together then."""
+    coordinator, number, count = options[2:]
+    if coordinator is number is count is None:
+        return False
+    automatic = coordinator == "auto" and number is count is None
+    if not automatic:
+        if coordinator is None or number is None or count is None:
+            raise SettingsError(
+                "--coordinator, --process_id and --num_processes: all three, or --coordinator auto"
+            )
+        if not re.fullmatch(r".+:\d+", coordinator):
+            raise SettingsError(f"--coordinator {coordinator}: must be HOST:PORT or auto")
+        if number >= count:
+            raise SettingsError(f"--process_id {number}: must be under --num_processes {count}")
+        meeting.meet(coordinator, number, count, stop=stop)
+    late = f"--coordinator {coordinator}: the processes do not find each other in JAX"
+    # JAX gives up by an abort of the interpreter.
+    with process.leaving_after(parallel.START_SECONDS - 10, late, PeerError.status):
+        parallel.join(coordinator or "auto", number, count)
+    return True
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {"train": train}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Runs a command.
+
+    Args:
+        words: of the command line after the program's name; None: those of this process.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    with process.sound_streams():
+        if not words or HELP & set(words):
+            console.say(__doc__)
+            return
+        if words[0] not in COMMANDS:
+            near = difflib.get_close_matches(words[0], COMMANDS, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            end(f"{words[0]}: must be one of {', '.join(COMMANDS)}{hint}")
+        COMMANDS[words[0]](words[1:])
 
 
 if __name__ == "__main__":

@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.torch_reference import Chain, States
 
+from benchmarks.baselines.torch_reference import Chain, States
 from jaxep.nets.couplings import Conv
 from jaxep.nets.graph import Network
+
+POOLS = {
+    None: torch.nn.Identity,
+    "max": lambda: torch.nn.MaxPool2d(2, 2),
+    "average": lambda: torch.nn.AvgPool2d(2, 2),
+}
 
 
 def load(folder: str) -> Any:
@@ -34,16 +40,16 @@ def load(folder: str) -> Any:
 
 def build(module: Any, network: Network, chain: Chain) -> Any:
     """Its `P_CNN` with the weights of `chain`."""
-    convs = [c for c in network.couplings if isinstance(c, Conv)]
-    dense = [c.features for c in network.couplings if not isinstance(c, Conv)]
-    assert network.readout is not None
+    links = [edge.coupling for edge in network.edges]
+    convs = [link for link in links if isinstance(link, Conv)]
+    dense = [link.out_shape[0] for link in links if not isinstance(link, Conv)]
     model = module.P_CNN(
         convs[0].in_shape[0],
         [convs[0].in_shape[2], *(c.features for c in convs)],
         [c.kernel_size for c in convs],
-        [1] * len(convs),
-        [*dense, network.readout.features],
-        [torch.nn.MaxPool2d(2, 2) if c.pool else torch.nn.Identity() for c in convs],
+        [c.stride for c in convs],
+        [*dense, len(chain.readout.bias)],
+        [POOLS[c.pool]() for c in convs],
         [c.padding for c in convs],
         activation=module.hard_sigmoid,
         softmax=True,

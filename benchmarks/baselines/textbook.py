@@ -1,7 +1,7 @@
 """Φ in naive JAX: the backend's convolution and pooling with JAX's own derivatives.
 
-What a user would write first. step_time compares with it, and tests/nets/test_couplings.py tests the
-fast couplings and all their derivatives against it.
+What a user would write first. step_time compares with it, and tests/nets/test_couplings.py tests
+the fast couplings and all their derivatives against it.
 """
 
 from typing import Any
@@ -44,13 +44,14 @@ def average_pool(x: jax.Array) -> jax.Array:
 POOLS = {"max": max_pool, "average": average_pool}
 
 
-def phi(network: Network, params: dict[str, Any], x: jax.Array, states: tuple) -> jax.Array:
-    """Φ(x, ξ, w), eq. 1, one value per sample, [batch]."""
+def phi(
+    network: Network, params: dict[str, Any], x: jax.Array, states: dict[str, jax.Array]
+) -> jax.Array:
+    """Φ(x, ξ, w), eq. 1, one value per sample, [batch], of a network with one input."""
     total: Any = 0.0
-    lowers = (x, *states[:-1])
-    for coupling, layer, lower, upper in zip(
-        network.couplings, params["layers"], lowers, states, strict=True
-    ):
-        product = upper * drive(coupling, layer, lower)
+    lowers = {network.inputs[0].name: x, **states}
+    for edge in network.edges:
+        own = params["edges"].get(edge.name, {})
+        product = states[edge.upper] * drive(edge.coupling, own, lowers[edge.lower])
         total = total + product.reshape(product.shape[0], -1).sum(-1)
     return total

@@ -1,6 +1,6 @@
 """Equilibrium propagation in plain PyTorch, written in the obvious way: the peer of step_time.
 
-Autograd of Φ in a Python loop, as every public code does it. Layers are (weight, bias, pool), in
+Autograd of Φ in a Python loop, as every public code does it, for a chain of layers. They are in
 PyTorch's layout: images [batch, channels, height, width]; the readout is outside of Φ.
 Needs torch, which jaxep itself does not: pip install torch.
 """
@@ -16,6 +16,7 @@ from jaxep.nets.couplings import Conv
 from jaxep.nets.graph import Network
 
 States = list[torch.Tensor]
+POOLS = {"max": F.max_pool2d, "average": F.avg_pool2d}
 
 
 class Layer(NamedTuple):
@@ -23,8 +24,9 @@ class Layer(NamedTuple):
 
     weight: torch.Tensor
     bias: torch.Tensor
+    stride: int = 1
     padding: int = 0
-    pool: bool = False
+    pool: str | None = None
 
 
 class Chain(NamedTuple):
@@ -45,16 +47,18 @@ def image(array: jax.Array) -> torch.Tensor:
 
 
 def from_jax(network: Network, params: dict[str, Any]) -> Chain:
-    """The same weights in PyTorch's layout, requiring gradients."""
+    """The weights of a chain with a readout in PyTorch's layout, requiring gradients."""
     layers = []
-    for coupling, layer in zip(network.couplings, params["layers"], strict=True):
-        kernel, bias = np.asarray(layer["kernel"]), tensor(layer["bias"])
-        if isinstance(coupling, Conv):
+    for edge in network.edges:
+        own, link = params["edges"][edge.name], edge.coupling
+        kernel, bias = np.asarray(own["kernel"]), tensor(own["bias"])
+        if isinstance(link, Conv):
             weight = tensor(kernel.transpose(3, 2, 0, 1))
-            layers.append(Layer(weight, bias, coupling.padding, coupling.pool))
+            layers.append(Layer(weight, bias, link.stride, link.padding, link.pool))
         else:
-            layers.append(Layer(_dense(kernel, coupling.in_shape), bias))
-    readout = Layer(tensor(params["readout"]["kernel"].T), tensor(params["readout"]["bias"]))
+            layers.append(Layer(_dense(kernel, link.in_shape), bias))
+    own = params["heads"]["readout"]
+    readout = Layer(tensor(own["kernel"].T), tensor(own["bias"]))
     for layer in (*layers, readout):
         layer.weight.requires_grad_()
         layer.bias.requires_grad_()
@@ -71,11 +75,11 @@ def _dense(kernel: np.ndarray, in_shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def drive(layer: Layer, lower: torch.Tensor) -> torch.Tensor:
-    """C(lower): convolution, then max pool; or a dense layer."""
+    """C(lower): convolution, then pool; or a dense layer."""
     if layer.weight.dim() == 2:
         return F.linear(lower.flatten(1), layer.weight, layer.bias)
-    output = F.conv2d(lower, layer.weight, layer.bias, padding=layer.padding)
-    return F.max_pool2d(output, 2) if layer.pool else output
+    output = F.conv2d(lower, layer.weight, layer.bias, layer.stride, layer.padding)
+    return POOLS[layer.pool](output, 2) if layer.pool else output
 
 
 def phi(chain: Chain, x: torch.Tensor, states: States) -> torch.Tensor:
@@ -110,7 +114,7 @@ def settle(
 
 def zeros(network: Network, batch: int) -> States:
     """Zero states in PyTorch's layout."""
-    shapes = [(s[2], s[0], s[1]) if len(s) == 3 else s for s in network.state_shapes]
+    shapes = [(s[2], s[0], s[1]) if len(s) == 3 else s for s in network.shapes.values()]
     return [torch.zeros(batch, *shape) for shape in shapes]
 
 
@@ -125,8 +129,7 @@ def gradients(
 ) -> tuple[States, list[torch.Tensor]]:
     """Three phases and the centered estimate of eq. 4: (free states, gradient of each tensor)."""
     free = settle(chain, x, start, labels, 0.0, t_free)
-    plus = settle(chain, x, free, labels, beta, t_nudge)
-    minus = settle(chain, x, free, labels, -beta, t_nudge)
+    plus, minus = (settle(chain, x, free, labels, b, t_nudge) for b in (beta, -beta))
     values = [phi_aug(chain, x, s, labels, b) for s, b in ((plus, beta), (minus, -beta))]
     contrast = -(values[0] - values[1]) / (2 * beta * len(x))
     weights = [t for layer in (*chain.layers, chain.readout) for t in (layer.weight, layer.bias)]

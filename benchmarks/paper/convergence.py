@@ -214,7 +214,7 @@ def draw(result: Result):
             last = found["orders"]["alternating"][sign]
             ends = f"{last['energy'][-1]:.0f} ± {last['deviation'][-1]:.0f}"
             title = f"{signal}-{short}, |β| = {found['beta']}: ends at {ends}"
-            parts = [
+            parts: list[show.Part] = [
                 functools.partial(_draw_change, phases[sign], order, show.COLORS[signal], advance)
                 for order, phases, advance in _orders(found)
             ]

@@ -43,11 +43,19 @@ def specs(scale: str) -> dict[str, runs.Run]:
     }
 
 
+def by_problem(result: Result) -> list[tuple[str, dict[str, dict[str, Any]]]]:
+    """("NET, β B", its row by phases)."""
+    found = runs.by_last_part(result["runs"])
+    return [
+        (name, {key: several[0] for key, several in rows.items()}) for name, rows in found.items()
+    ]
+
+
 def table(result: Result) -> str:
     """Accuracy, sweeps of the last epoch and time of each run."""
     rows = []
-    for problem, found in runs.by_last_part(result["runs"]).items():
-        for name, (row,) in found.items():
+    for problem, found in by_problem(result):
+        for name, row in found.items():
             reached = [f"{100 * row[key]:.1f}" for key in ("train_accuracy", "test_accuracy")]
             sweeps = f"{row['free_steps'][-1]:.0f} + {row['nudge_steps'][-1]:.0f}"
             rows.append([problem, name, *reached, sweeps, f"{row['training_seconds']:.0f}"])
@@ -57,7 +65,7 @@ def table(result: Result) -> str:
 
 def claims(result: Result) -> Iterator[Claim]:
     """The default's phases against the paper's."""
-    for problem, rows in runs.by_last_part(result["runs"]).items():
+    for problem, rows in by_problem(result):
         gap = 100 * (rows["default"]["test_accuracy"] - rows["paper"]["test_accuracy"])
         statement = f"{problem}: the default's phases train as well as the paper's"
         yield Claim(
@@ -71,7 +79,7 @@ def claims(result: Result) -> Iterator[Claim]:
 def draw(result: Result):
     """Test accuracy per epoch, a panel for each net and β."""
     panels = []
-    for problem, rows in runs.by_last_part(result["runs"]).items():
+    for problem, rows in by_problem(result):
         curves = {name: show.percents(row["test_acc"]) for name, row in rows.items()}
         parts = [show.line(f"{n} phases", curve, color=COLORS[n]) for n, curve in curves.items()]
         panels.append(show.Panel(problem, parts, "test accuracy, %", ylim=(0, 100)))

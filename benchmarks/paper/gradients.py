@@ -254,7 +254,7 @@ def draw(result: Result):
             errors = [row[key]["error_of_all"] for row in found["by_step"]]
             by_step.append(show.line(None, errors, steps, mark, **color))
     over_beta += [show.line("centered", [], [], "k-"), show.line("one-sided", [], [], "k--")]
-    told = {"color": "0.45", "alpha": 0.15, "lw": 0, "label": "fitted"}
+    told: Any = {"color": "0.45", "alpha": 0.15, "lw": 0, "label": "fitted"}
     over_beta.append(lambda axis: axis.axvspan(*result["fitted"], **told))
     by_layer.append(show.line("against BPTT (lines: against exact)", [], [], "kx"))
     error, title = "relative error of EP", f"by layer, β = {result['small_beta']}"

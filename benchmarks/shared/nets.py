@@ -4,7 +4,7 @@ Layers of Υ end in a pool where a teacher gives the targets; LE reads the layer
 Seeds and scales are the benchmarks' own business.
 """
 
-from benchmarks.runs import Run
+from benchmarks.shared.runs import Run
 
 Net = dict[str, Run]
 SILENT = {"signal": "none", "signal_layers": (), "kappa": 0.0}

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.shared.results import ROOT, Options
+from jaxep import configs
 from jaxep.run.reporting import read_layers, read_metrics
-from jaxep.training.settings import Settings, from_config, load_config_file, to_dict
+from jaxep.training.settings import Settings, from_config, to_dict
 
 # Keys that say where things lie and not what is computed.
 PLACES = ("data_dir", "teacher_workdir")
@@ -37,7 +38,7 @@ class Run(NamedTuple):
 
 def load_config(name: str) -> dict[str, Any]:
     """The keys of a file of configs/."""
-    return load_config_file(f"configs/{name}.py").to_dict()
+    return configs.load(name).to_dict()
 
 
 def settings_of(run: Run) -> Settings:

@@ -143,7 +143,7 @@ class Panel:
     log: str = ""
     ylim: tuple[float | None, float | None] | None = None
     ticks: Sequence[Any] = ()
-    legend: str = ""
+    legend: Any = ""
 
     def draw(self, axis: Axes) -> None:
         """Draws all of it."""
@@ -177,7 +177,7 @@ def figure(
     rows: Sequence[Sequence[Panel]],
     legend: int = 0,
     size: tuple[float, float] = (4.4, 3.4),
-    sharey: bool | str = False,
+    sharey: Any = False,
     of: int = 0,
 ) -> Figure:
     """Rows of panels.
@@ -195,6 +195,7 @@ def figure(
     for line_of_axes, panels in zip(axes, rows, strict=True):
         for axis, panel in zip(line_of_axes, panels, strict=True):
             axis.grid(alpha=0.3)
+            axis.set_axisbelow(True)
             panel.draw(axis)
         for axis in line_of_axes[1:] if sharey else ():
             axis.set_ylabel("")

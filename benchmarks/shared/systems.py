@@ -75,7 +75,8 @@ class System(NamedTuple):
         names = [head.name for head in self.model.heads[1:]]
         features = dict(zip(names, teacher(images), strict=False))
         kappa = jnp.asarray(self.settings.kappa, jnp.float32)
-        return network_input(self.settings, self.data, images), Targets(labels, kappa, features)
+        x = network_input(self.settings, self.data.mean, self.data.std, images)
+        return x, Targets(labels, kappa, features)
 
 
 def system(
@@ -135,7 +136,8 @@ def drawn_teacher(mine: System) -> DrawnTeacher | None:
 
     def features(variables: Tree, images: jax.Array) -> tuple[jax.Array, ...]:
         x = data_lib.normalise(images, *moments)
-        every = teachers.predict(vgg, *variables, x)[1]
+        params, statistics = variables
+        every = teachers.predict(vgg, params, statistics, x)[1]
         return tuple(every[block] for block in blocks)
 
     return DrawnTeacher(lambda key: teachers.init(vgg, key, mine.data.image_shape), features)

@@ -14,13 +14,13 @@ import numpy as np
 from benchmarks.shared import systems
 from benchmarks.shared.runs import Run
 from jaxep import Energy
-from jaxep.cli import prepare_jax
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.sweep import ORDERS, Sweep, free_objective
 from jaxep.nets.builders import resnet, vgg
 from jaxep.nets.couplings import Conv, Coupling
 from jaxep.nets.graph import Network
 from jaxep.nets.heads import Targets
 from jaxep.nets.model import Model
+from jaxep.process import prepare_jax
 
 
 def _without_signals(model: Model) -> Model:
@@ -94,6 +94,27 @@ def step_flops(network: Network, batch: int) -> float:
     """Of one synchronous step: each coupling but the input's once forward and once backward."""
     inner = [edge.coupling for edge in network.edges if edge.lower in network.shapes]
     return sum(4.0 * batch * products(coupling) for coupling in inner)
+
+
+def sweep_gflop(p: Problem) -> dict[str, float]:
+    """By order, GFLOP of one more sweep in a compiled loop: of three sweeps less those of two.
+
+    By XLA's analysis, without what is prepared once.
+    """
+
+    def counted(order: str, count: int) -> float:
+        def unrolled(params: Any, x: jax.Array, states: Any) -> Any:
+            sweep = Sweep.over(free_objective(p.energy, params, x), states, order)
+            at = sweep.begin(states)
+            for _ in range(count):
+                at = sweep.step(at)
+            return at.states
+
+        states = p.energy.init_states(jax.random.key(0), p.params, p.x)
+        cost: Any = jax.jit(unrolled).lower(p.params, p.x, states).compile().cost_analysis()
+        return cost["flops"] / 1e9
+
+    return {order: counted(order, 3) - counted(order, 2) for order in ORDERS}
 
 
 def seconds(call: Callable[[], Any]) -> float:

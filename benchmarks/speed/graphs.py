@@ -16,35 +16,15 @@ import jax
 from benchmarks.shared import show, workload
 from benchmarks.shared.results import Claim, Options, Result
 from jaxep import EP, Fixed
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.sweep import ORDERS
 
 NETS = ("digits_le", "vgg7", "resnet13/4", "resnet13")
-ORDERS = ("synchronous", "alternating")
 ARGUMENTS = {"nets": NETS, "--batch": 32, "--rounds": 5}
 # FLOPs of a sweep over those of a step.
 ALLOWED = 1.05
 # Sweeps of the training step whose compilation and memory are measured.
 T_FREE, T_NUDGE, BETA = 20, 10, 0.25
 FEW, MANY = 5, 25
-
-
-def sweep_flops(p: workload.Problem, order: str) -> float:
-    """FLOPs of one more sweep in a running loop: of three less those of two."""
-
-    def unrolled(count: int, params: Any, x: jax.Array, states: Any) -> Any:
-        sweep = Sweep.over(free_objective(p.energy, params, x), states, order)
-        at = sweep.begin(states)
-        for _ in range(count):
-            at = sweep.step(at)
-        return at.states
-
-    states = p.energy.init_states(jax.random.key(0), p.params, p.x)
-    counted = []
-    for count in (2, 3):
-        run = jax.jit(functools.partial(unrolled, count))
-        cost: Any = run.lower(p.params, p.x, states).compile().cost_analysis()
-        counted.append(cost["flops"])
-    return counted[1] - counted[0]
 
 
 def sweep_ms(p: workload.Problem, rounds: int) -> dict[str, float]:
@@ -69,7 +49,7 @@ def measure_net(name: str, batch: int, rounds: int) -> dict[str, Any]:
     """All numbers of one net; for a fresh process."""
     workload.whole_batch_on_one_device()
     p = workload.problem(name, batch)
-    estimator = EP(BETA, *(Fixed(steps, "alternating") for steps in (T_FREE, T_NUDGE)))
+    estimator = EP(BETA, Fixed(T_FREE, "alternating"), Fixed(T_NUDGE, "alternating"))
     learn = jax.jit(estimator.value_and_grad(p.energy))
     lowered = learn.lower(p.params, p.batch, jax.random.key(0))
     compiled: list[Any] = []
@@ -84,7 +64,7 @@ def measure_net(name: str, batch: int, rounds: int) -> dict[str, Any]:
         "layers": len(p.network.layers),
         "weights": len(p.model.weight_names),
         "colours": len(set(p.network.blocks.values())),
-        "sweep_gflop": {order: sweep_flops(p, order) / 1e9 for order in ORDERS},
+        "sweep_gflop": workload.sweep_gflop(p),
         "sweep_ms": sweep_ms(p, rounds),
         "compile_s": compile_s,
         "training_step_ms": 1e3 * statistics.median(workload.seconds(train) for _ in range(rounds)),

@@ -98,7 +98,7 @@ def exact(p: Problem, order: str) -> Any:
 
 
 def gradient(p: Problem, method: str) -> Callable[..., Any]:
-    """(free limit, nudge limit, most steps) -> the EP estimate.
+    """(free limit, nudge limit, most steps) -> the EP estimate and its sweeps, waited for.
 
     Limits are steps or tolerances, and traced: a method is compiled once.
     """
@@ -117,7 +117,7 @@ def gradient(p: Problem, method: str) -> Callable[..., Any]:
     run = jax.jit(functools.partial(parallel.mean_over_devices, estimate))
     x, targets = p.batch
     whole = targets._replace(kappa=jnp.broadcast_to(targets.kappa, (len(x),)))
-    return lambda free, nudge, most: run(p.params, (x, whole), free, nudge, most)
+    return lambda *given: jax.block_until_ready(run(p.params, (x, whole), *given))
 
 
 def limits(method: str) -> list[tuple[Any, Any]]:
@@ -141,14 +141,11 @@ def measure_problem(name: str, rounds: int) -> Rows:
     for method, (kind, order, _) in METHODS.items():
         run = gradient(p, method)
         settled = (SETTLED_STEPS,) * 2 if kind is None else (1e-6, 1e-6)
-        # Waited for, or the first of the times would count the rest of it.
-        converged, _ = jax.block_until_ready(run(*settled, SETTLED_STEPS))
+        converged, _ = run(*settled, SETTLED_STEPS)
         for free, nudge in limits(method):
-            grads, steps = run(free, nudge, MOST_STEPS)
             call = functools.partial(run, free, nudge, MOST_STEPS)
-            times = [
-                workload.seconds(lambda c=call: jax.block_until_ready(c())) for _ in range(rounds)
-            ]
+            grads, steps = call()
+            times = [workload.seconds(call) for _ in range(rounds)]
             rows.append(
                 {
                     "method": method,

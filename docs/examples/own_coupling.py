@@ -29,14 +29,10 @@ class Depthwise(nets.Coupling):
 
 
 shape = (8, 8, 4)
-network = nets.Network(
-    inputs=[nets.Input("image", (8, 8, 1))],
-    layers=[nets.Layer("conv", shape), nets.Layer("depth", shape, bias=True)],
-    edges=[
-        nets.Edge("image", "conv", nets.Conv((8, 8, 1), 4)),
-        nets.Edge("conv", "depth", Depthwise(shape)),
-    ],
-)
+first = nets.Edge("image", "conv", nets.Conv((8, 8, 1), 4))
+edges = first, nets.Edge("conv", "depth", Depthwise(shape))
+layers = nets.Layer("conv", shape), nets.Layer("depth", shape, bias=True)
+network = nets.Network([nets.Input("image", (8, 8, 1))], layers, edges)
 model = nets.Model(network, [nets.readout("depth", shape, 10)])
 params, x = model.init_params(jax.random.key(0)), jax.random.normal(jax.random.key(1), (5, 8, 8, 1))
 free = jaxep.equilibrium(model.energy(), jaxep.Tolerance(100, "alternating"), params, x)

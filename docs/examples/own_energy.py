@@ -8,9 +8,9 @@ import jaxep
 
 
 def phi(params, x, states):  # E = |states|²/2 - phi: neurons move up the gradient of phi
-    drive = jnp.sum((x @ params["input"] + params["bias"]) * states["hidden"], -1)
+    drive = jnp.sum((x @ params["in"] + 0.5) * states["hidden"], -1)
     skip = jnp.sum((x @ params["skip"]) * states["out"], -1)
-    return drive + skip + jnp.sum((states["hidden"] @ params["output"]) * states["out"], -1)
+    return drive + skip + jnp.sum((states["hidden"] @ params["out"]) * states["out"], -1)
 
 
 def loss(params, states, targets):  # one value for each sample
@@ -27,13 +27,9 @@ ep = jaxep.EP(0.5, jaxep.Fixed(20, "alternating"), jaxep.Fixed(10, "alternating"
 value_and_grad = jax.jit(ep.value_and_grad(energy))
 
 x, y = jnp.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), jnp.array([[0.0], [1], [1], [0]])
+shapes = {"in": (2, 16), "out": (16, 1), "skip": (2, 1)}
 keys = jax.random.split(jax.random.key(0), 3)
-params = {
-    "input": jax.random.normal(keys[0], (2, 16)),
-    "output": 0.2 * jax.random.normal(keys[1], (16, 1)),
-    "skip": 0.2 * jax.random.normal(keys[2], (2, 1)),
-    "bias": jnp.full((16,), 0.5),
-}
+params = {n: 0.5 * jax.random.normal(k, s) for k, (n, s) in zip(keys, shapes.items(), strict=True)}
 optimizer = optax.adam(0.01)
 opt_state = optimizer.init(params)
 for _ in range(500):

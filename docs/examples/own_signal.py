@@ -10,7 +10,7 @@ from jaxep import nets
 def activity_loss(states, wanted):
     """Squared distance of each sample's mean activity from the wanted one: [batch]."""
     mean = states.reshape(len(states), -1).mean(-1)
-    return 50 * (mean - wanted) ** 2
+    return 500 * (mean - wanted) ** 2
 
 
 model = nets.mlp((64, 64), (8, 8, 1), 10, output="readout")

@@ -72,6 +72,10 @@ class _Draft:
             head = heads.output("output")
         else:
             raise ValueError(f"output = {output!r}: must be one of readout, neurons")
+        return self.with_head(head)
+
+    def with_head(self, head: heads.Head) -> Model:
+        """The network with this head; refused where a gain is of no weight."""
         model = Model(Network(self.inputs, tuple(self.layers), tuple(self.edges)), (head,))
         if isinstance(self.gain, Mapping):
             for known in set(self.gain) - {*model.weight_names, "default"}:
@@ -130,14 +134,11 @@ def _image(shape: Shape) -> tuple[int, int, int]:
 
 
 def _fitting(name: str, shape: Shape, *options: Any) -> Conv:
-    """The convolution of these options on a map of `shape`, refused where nothing is left of it."""
-    link = Conv(_image(shape), *options)
-    if min(link.conv_shape[:2]) < 1 or min(link.out_shape[:2]) < 1:
-        raise ValueError(
-            f"{name} would leave a {link.out_shape[0]}x{link.out_shape[1]} map of a "
-            f"{shape[0]}x{shape[1]} one"
-        )
-    return link
+    """The convolution of these options on a map of `shape`; a refusal names the layer."""
+    try:
+        return Conv(_image(shape), *options)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _residual_block(draft: _Draft, name: str, spec: ConvSpec, activation: Any) -> None:
@@ -248,5 +249,5 @@ def hopfield(
             name = upper if below == place - 1 else f"{parts[below][0]}_{upper}"
             link = Dense(parts[below][1], shape[0], use_bias=below == place - 1)
             draft.edge(parts[below][0], upper, link, name)
-    head = dataclasses.replace(chain.heads[0], gain=draft.gain_of(chain.heads[0].name))
-    return Model(Network(draft.inputs, tuple(draft.layers), tuple(draft.edges)), (head,))
+    head = chain.heads[0]
+    return draft.with_head(dataclasses.replace(head, gain=draft.gain_of(head.name)))

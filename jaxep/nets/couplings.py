@@ -1,8 +1,7 @@
 """Bilinear couplings <upper, C(lower)>: convolution with a pool, dense, identity, or one of yours.
 
-The only file that knows what a coupling computes, and which lowering is fast for it on which
-backend. A coupling splits its work in two, because an equilibrium takes hundreds of steps with the
-same weights:
+A coupling splits its work in two, because an equilibrium takes hundreds of steps with the same
+weights:
 
 - `prepare(params)` runs once per batch and returns the operators: the weights in the form in which
   the loop wants them. XLA does not hoist the flipped, transposed kernel of the backward
@@ -15,27 +14,19 @@ same weights:
 import abc
 import dataclasses
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxep.core import checks
-from jaxep.nets.lowerings import Direct, Lowering, Matrix, product
+from jaxep.nets.lowerings import Lowering, product
+from jaxep.nets.methods import LOWERINGS, Geometry, LoweringName, fastest
 from jaxep.nets.pools import PoolIndices, averaged, first_maxima, picked
-from jaxep.nets.strided import Strided
-from jaxep.nets.winograd import BETWEEN_ZEROS, INSIDE, Filtering, Winograd
 
 Params = dict[str, jax.Array]
 Shape = tuple[int, ...]
-LoweringName = Literal["auto", "convolution", "dense", "winograd"]
 Pool = Literal["max", "average"]
-
-# XLA:CPU runs a 3x3 convolution from or to a 2x2 map at about 2 GFLOP/s, and there the convolution
-# is one dense product anyway (nearly every output sees every input). From 4x4 on, it wins.
-CPU_DENSE_MAP = 2
-CPU_WINOGRAD_CHANNELS = 32  # minimal filtering pays from here on, on every map
 
 
 class Operators(NamedTuple):
@@ -207,8 +198,8 @@ class Conv(Coupling):
             row or column is cut.
         use_bias: whether there is a b.
         lowering: `convolution` keeps the backend's convolution, `winograd` is minimal filtering,
-            `dense` multiplies by the whole matrix of the convolution, `auto` takes what is fast for
-            this map on this backend.
+            `dense` multiplies by the whole matrix of the convolution, `patches` multiplies what the
+            kernel sees at each place, `auto` takes what is fast for this map on this backend.
 
     Raises:
         ValueError: an attribute is not of its kind, the kernel or the pool does not fit the map, or
@@ -225,48 +216,30 @@ class Conv(Coupling):
     lowering: LoweringName = "auto"
 
     def __post_init__(self) -> None:
-        if len(self.in_shape) != 3:
-            raise ValueError(f"Conv: in_shape = {self.in_shape}: must be (height, width, channels)")
-        for name in ("features", "kernel_size", "stride"):
-            checks.at_least_one(f"Conv: {name}", getattr(self, name))
-        if not isinstance(self.padding, int) or self.padding < 0:
-            raise ValueError(f"Conv: padding = {self.padding!r}: must be an integer of at least 0")
         if self.pool is not None:
             checks.one_of("Conv: pool", self.pool, ("max", "average"))
         checks.one_of("Conv: lowering", self.lowering, ("auto", *LOWERINGS))
-        self._check_map()
-        if self.lowering == "winograd" and not self._winograd:
-            raise ValueError(
-                "Conv: lowering = 'winograd': must be auto, convolution or dense, except for 3x3 "
-                "kernels with stride 1 and a padding up to 2 between maps of even height and width"
-            )
-
-    def _check_map(self) -> None:
-        """Refuses a kernel or a pool that is larger than its map."""
-        height, width, _ = self.in_shape
-        if self.kernel_size > min(height, width) + 2 * self.padding:
-            raise ValueError(
-                f"Conv: kernel_size = {self.kernel_size}: must be at most "
-                f"{min(height, width) + 2 * self.padding}, as the map is {height}x{width} with a "
-                f"padding of {self.padding}"
-            )
         height, width, _ = self.conv_shape
         if self.pool is not None and min(height, width) < 2:
             raise ValueError(
                 f"Conv: pool = {self.pool!r}: must be None, as the convolution leaves a "
                 f"{height}x{width} map, smaller than 2x2"
             )
+        if self.lowering == "winograd" and not self.geometry.suits_winograd:
+            raise ValueError(
+                "Conv: lowering = 'winograd': must be another one, except for 3x3 kernels with "
+                "stride 1 and a padding up to 2 between maps of even height and width"
+            )
+
+    @property
+    def geometry(self) -> Geometry:
+        """The sizes of the convolution, before pooling."""
+        return Geometry(self.in_shape, self.features, self.kernel_size, self.stride, self.padding)
 
     @property
     def conv_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) before pooling."""
-        height, width, _ = self.in_shape
-        grow = 2 * self.padding - self.kernel_size
-        return (
-            (height + grow) // self.stride + 1,
-            (width + grow) // self.stride + 1,
-            self.features,
-        )
+        return self.geometry.out_shape
 
     @property
     def out_shape(self) -> tuple[int, int, int]:
@@ -280,24 +253,8 @@ class Conv(Coupling):
     @property
     def method(self) -> Lowering:
         """The lowering that `lowering` names, or what is fast for this map on this backend."""
-        name = self._fast() if self.lowering == "auto" else self.lowering
-        return LOWERINGS[name](self)
-
-    def _fast(self) -> str:
-        """What was fastest on each kind of map: python -m benchmarks.lowerings."""
-        if jax.default_backend() != "cpu":
-            return "convolution"
-        small = min(*self.in_shape[:2], *self.conv_shape[:2]) <= CPU_DENSE_MAP
-        channels = min(self.in_shape[2], self.features)
-        if self._winograd and channels >= CPU_WINOGRAD_CHANNELS:
-            return "winograd"
-        return "dense" if small else "convolution"
-
-    @property
-    def _winograd(self) -> bool:
-        """Whether minimal filtering can compute it: 3x3, stride 1, even maps."""
-        even = all(size % 2 == 0 for size in (*self.in_shape[:2], *self.conv_shape[:2]))
-        return self.kernel_size == 3 and self.stride == 1 and self.padding <= 2 and even
+        name = fastest(self.geometry) if self.lowering == "auto" else self.lowering
+        return LOWERINGS[name](self.geometry)
 
     def init(self, key: jax.Array, gain: float = 1.0, dtype=jnp.float32) -> Params:
         """Kernel [height, width, in, out] and bias [out], U(-gain/sqrt(fan_in), ...)."""
@@ -343,19 +300,3 @@ class Conv(Coupling):
             return output, ()
         indices = first_maxima(output) if indices is None else indices
         return picked(output, indices), indices
-
-
-LOWERINGS: dict[str, Callable[[Conv], Lowering]] = {
-    "convolution": lambda conv: (
-        Direct(conv.padding)
-        if conv.stride == 1
-        else Strided(conv.in_shape[:2], conv.stride, conv.padding)
-    ),
-    "dense": lambda conv: Matrix(conv.in_shape, conv.conv_shape, conv.stride, conv.padding),
-    "winograd": lambda conv: Winograd(conv.padding, _filtering(conv)),
-}
-
-
-def _filtering(conv: Conv) -> Filtering:
-    clipped = conv.padding == 1 and conv.in_shape[:2] == (2, 2)
-    return BETWEEN_ZEROS if clipped else INSIDE

@@ -161,10 +161,11 @@ class Network:
     def drives(
         self, loop: Loop, clamped: dict[str, jax.Array], states: States, cache: list
     ) -> tuple[dict[str, jax.Array], list]:
-        """C(ξ_lower) of each edge, and for each layer the maxima of the pools that it drives.
+        """C(ξ_lower) of each edge, and for each layer what it drives through pools.
 
         The step down through a pool needs the places of its maxima, and so another convolution of
-        the layer that moves, unless that layer has not moved since they were found.
+        the layer that moves, unless that layer has not moved since they were found. With more than
+        two blocks the pooled values are needed again too.
 
         Args:
             loop: of `prepare`.
@@ -184,10 +185,12 @@ class Network:
         for edge in self.edges:
             if edge.lower in states:
                 operators = loop.operators[edge.name]
-                indices = (known[edge.lower] or {}).get(edge.name)
                 lower = _as_operators(operators, states[edge.lower])
-                drive, kept = edge.coupling.apply_and_cache(operators, lower, indices)
-                found[edge.name], seen[edge.lower][edge.name] = drive, kept
+                drive, indices = (known[edge.lower] or {}).get(edge.name) or (None, None)
+                moved, indices = edge.coupling.apply_and_cache(operators, lower, indices)
+                found[edge.name] = moved if drive is None else _known(moved, drive)
+                kept = bool(jax.tree.leaves(indices))
+                seen[edge.lower][edge.name] = (found[edge.name], indices) if kept else ()
         return found, [seen[name] for name in names]
 
     @functools.cached_property
@@ -215,20 +218,25 @@ class Network:
 
     def _clamped(self, x: Any) -> dict[str, jax.Array]:
         """x by the names of the inputs."""
-        clamped = {self.inputs[0].name: x} if len(self.inputs) == 1 else x
         wanted = {part.name: ("batch", *part.shape) for part in self.inputs}
-        given = {name: jnp.shape(clamped[name]) for name in clamped}
-        if set(given) != set(wanted):
-            raise ValueError(f"x: must be a dict of {', '.join(wanted)}, has {', '.join(given)}")
+        if len(wanted) == 1 and isinstance(x, dict):
+            raise ValueError(f"x: must be one array for {', '.join(wanted)}, is a dict")
+        clamped = {self.inputs[0].name: x} if len(wanted) == 1 else x
+        if not isinstance(clamped, dict) or set(clamped) != set(wanted):
+            given = f"has {', '.join(clamped)}" if isinstance(clamped, dict) else "is none"
+            raise ValueError(f"x: must be a dict of {', '.join(wanted)}, {given}")
         for name, shape in wanted.items():
-            if given[name][1:] != tuple(shape[1:]) or len(given[name]) != len(shape):
-                raise ValueError(f"x: {name} is {list(given[name])}, must be {_shown(shape)}")
+            given, dtype = jnp.shape(clamped[name]), jnp.result_type(clamped[name])
+            if given[1:] != shape[1:] or len(given) != len(shape):
+                raise ValueError(f"x: {name} is {list(given)}, must be {_shown(shape)}")
+            if not jnp.issubdtype(dtype, jnp.inexact):
+                raise ValueError(f"x: {name} is {dtype}, must be floating")
         return clamped
 
     def _check_states(self, states: States) -> None:
-        if set(states) != set(self.shapes):
-            known = ", ".join(self.layer_names)
-            raise ValueError(f"states: must be of {known}, are of {', '.join(states)}")
+        if not isinstance(states, dict) or set(states) != set(self.shapes):
+            given = f"has {', '.join(states)}" if isinstance(states, dict) else "is none"
+            raise ValueError(f"states: must be a dict of {', '.join(self.layer_names)}, {given}")
         for name, shape in self.shapes.items():
             if jnp.shape(states[name])[1:] != shape:
                 wanted = _shown(("batch", *shape))
@@ -239,6 +247,18 @@ class Network:
 
 def _shown(shape: tuple) -> str:
     return f"[{', '.join(map(str, shape))}]"
+
+
+@jax.custom_jvp
+def _known(moved: jax.Array, drive: jax.Array) -> jax.Array:
+    """`drive`, the value of `moved` found before, with the derivative of `moved`."""
+    del moved
+    return drive
+
+
+@_known.defjvp
+def _known_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    return primals[1], tangents[0]
 
 
 def _inner(states: jax.Array, drive: jax.Array) -> jax.Array:

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxep.core import checks
 from jaxep.nets.couplings import Dense, Params
 from jaxep.nets.graph import Network, Shape, States
-from jaxep.nets.losses import cross_entropy, soft_target, squared_error
+from jaxep.nets.losses import cross_entropy, one_hot, soft_target, squared_error
 
 
 class Targets(NamedTuple):
@@ -113,7 +114,7 @@ def output(layer: str) -> Head:
 
 
 def _soft_labels(logits: jax.Array, labels: jax.Array, *, tau: float, soften: bool) -> jax.Array:
-    onehot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    onehot = one_hot(labels, logits.shape[-1], logits.dtype)
     return soft_target(logits, jax.nn.softmax(onehot / tau) if soften else onehot, tau)
 
 
@@ -141,6 +142,7 @@ def local_errors(
             distribution. For 10 classes that target is almost uniform (0.125 against 0.097).
         gain: scale of the initial B_i.
     """
+    checks.between("tau", tau, 0, math.inf)
     loss = functools.partial(_soft_labels, tau=tau, soften=soften)
     return tuple(
         Head(
@@ -157,12 +159,33 @@ def local_errors(
     )
 
 
-def _distil(student: jax.Array, teacher: jax.Array, *, tau: float, axis: str) -> jax.Array:
-    """τ² CE(softmax(teacher / τ), softmax(student / τ)): [batch, ...] twice -> [batch]."""
-    student = student.reshape(teacher.shape)
+def _distil(
+    student: jax.Array, teacher: jax.Array, *, name: str, shape: Shape | None, tau: float, axis: str
+) -> jax.Array:
+    """τ² CE(softmax(teacher / τ), softmax(student / τ)): [batch, ...] twice -> [batch].
+
+    `shape` is that of the student as the teacher has it, without the batch; None: as it is.
+    """
+    if shape is not None:
+        student = student.reshape(student.shape[0], *shape)
+    if student.shape != jnp.shape(teacher):
+        raise ValueError(
+            f"targets: the feature for the head {name} is {list(jnp.shape(teacher))}, must be "
+            f"{list(student.shape)}"
+        )
     if axis == "all":
         student, teacher = (part.reshape(part.shape[0], -1) for part in (student, teacher))
     return soft_target(student, jax.nn.softmax(teacher / tau), tau)
+
+
+def _distilled(
+    name: str, layer: str, tau: float, axis: str, shape: Shape | None = None, **options: Any
+) -> Head:
+    """A head that compares `layer` with the feature of its own name."""
+    checks.one_of("axis", axis, ("all", "channel"))
+    checks.between("tau", tau, 0, math.inf)
+    loss = functools.partial(_distil, name=name, shape=shape, tau=tau, axis=axis)
+    return Head(name, layer, loss, functools.partial(_feature, name), **options)
 
 
 def distillation(layers: Sequence[str], tau: float = 4.0, axis: str = "all") -> tuple[Head, ...]:
@@ -173,11 +196,7 @@ def distillation(layers: Sequence[str], tau: float = 4.0, axis: str = "all") -> 
         tau: temperature τ.
         axis: softmax over `all` units of the layer, or over the `channel`s at each position.
     """
-    loss = functools.partial(_distil, tau=tau, axis=_axis(axis))
-    names = {layer: f"kd_{layer}" for layer in layers}
-    return tuple(
-        Head(name, layer, loss, functools.partial(_feature, name)) for layer, name in names.items()
-    )
+    return tuple(_distilled(f"kd_{layer}", layer, tau, axis) for layer in layers)
 
 
 def weighted_distillation(
@@ -199,26 +218,25 @@ def weighted_distillation(
         axis: as for `distillation`.
         gain: scale of the initial maps.
     """
-    loss = functools.partial(_distil, tau=tau, axis=_axis(axis))
+    if len(layers) != len(teacher_shapes):
+        raise ValueError(
+            f"teacher_shapes: has {len(teacher_shapes)}, must have one for each of the "
+            f"{len(layers)} layers"
+        )
     heads = []
     for layer, shape in zip(layers, teacher_shapes, strict=True):
-        name, size = f"kdw_{layer}", math.prod(shape)
-        link = Dense(_shape(network, layer), size, use_bias=False)
-        target = functools.partial(_feature, name)
-        heads.append(Head(name, layer, loss, target, link, True, kappa, gain))
+        link = Dense(_shape(network, layer), math.prod(shape), use_bias=False)
+        heads.append(_distilled(f"kdw_{layer}", layer, tau, axis, shape, map=link, gain=gain))
     return tuple(heads)
-
-
-def _axis(axis: str) -> str:
-    if axis not in ("all", "channel"):
-        raise ValueError(f"axis = {axis!r}: must be one of all, channel")
-    return axis
 
 
 def _shape(network: Network, layer: str) -> Shape:
     if layer not in network.shapes:
         raise ValueError(f"there is no layer {layer}; there are {', '.join(network.layer_names)}")
     return network.shapes[layer]
+
+
+KAPPA_SCHEDULES = ("constant", "linear", "exponential", "cosine")
 
 
 def kappa_schedule(
@@ -233,7 +251,11 @@ def kappa_schedule(
         epochs: total number of epochs E_total.
         gamma: decay of the exponential schedule, per epoch.
         minimum: κ_min of the cosine schedule.
+
+    Raises:
+        ValueError: there is no such kind.
     """
+    checks.one_of("kind of κ schedule", kind, KAPPA_SCHEDULES)
     if kind == "linear":
         return optax.linear_schedule(kappa, 0.0, epochs)
     if kind == "exponential":

@@ -1,8 +1,43 @@
 """Per-sample losses: plain functions of arrays, one value for each row of the batch."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
+
+
+def _known(labels: jax.Array, classes: int) -> jax.Array:
+    """Whether each label is one of the classes, [batch]: none may count as another one.
+
+    Raises:
+        ValueError: a label that is not traced is none of them.
+    """
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels: are {labels.dtype}: must be integers")
+    known = (labels >= 0) & (labels < classes)
+    if not isinstance(known, jax.core.Tracer) and not known.all():
+        wrong = labels[~known].ravel()[0]
+        raise ValueError(f"labels: {wrong} is none of the classes 0 to {classes - 1}")
+    return known
+
+
+def one_hot(labels: jax.Array, classes: int, dtype: Any = jnp.float32) -> jax.Array:
+    """The distribution that is 1 at each label, [batch, classes].
+
+    Args:
+        labels: integers [batch].
+        classes: their number.
+        dtype: of the result.
+
+    Raises:
+        ValueError: a label is none of the classes. Within `jax.jit`, where labels are not known,
+            its row is NaN.
+    """
+    labels = jnp.asarray(labels)
+    known = _known(labels, classes)[:, None]
+    # Not times NaN: XLA makes 0 of the zeros of a one-hot row times anything.
+    return jnp.where(known, jax.nn.one_hot(labels, classes, dtype=dtype), jnp.nan)
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -14,8 +49,13 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Returns:
         Nats, [batch].
+
+    Raises:
+        ValueError: a label is none of the classes; NaN within `jax.jit`.
     """
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    labels = jnp.asarray(labels)
+    factor = jnp.where(_known(labels, logits.shape[-1]), 1.0, jnp.nan).astype(logits.dtype)
+    return factor * optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
 def squared_error(outputs: jax.Array, labels: jax.Array) -> jax.Array:
@@ -27,8 +67,11 @@ def squared_error(outputs: jax.Array, labels: jax.Array) -> jax.Array:
 
     Returns:
         [batch].
+
+    Raises:
+        ValueError: a label is none of the classes; NaN within `jax.jit`.
     """
-    onehot = jax.nn.one_hot(labels, outputs.shape[-1], dtype=outputs.dtype)
+    onehot = one_hot(labels, outputs.shape[-1], outputs.dtype)
     return 0.5 * jnp.sum((outputs - onehot) ** 2, axis=-1)
 
 

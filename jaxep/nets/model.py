@@ -20,13 +20,15 @@ class Model:
         heads: the first is the output, the others intermediate signals.
 
     Raises:
-        ValueError: there is no head, a head reads an unknown layer, or a name is given twice.
+        ValueError: there is no head, a head reads an unknown layer or one of another shape, or a
+            name is given twice.
     """
 
     network: Network
     heads: tuple[Head, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "heads", tuple(self.heads))
         if not self.heads:
             raise ValueError("a model needs a head for its output: readout(...) or output(...)")
         names = [head.name for head in self.heads]
@@ -36,6 +38,12 @@ class Model:
                 raise ValueError(f"head {head.name}: there is no layer {head.layer} in {known}")
             if names.count(head.name) > 1:
                 raise ValueError(f"head {head.name}: each needs a name of its own")
+            shape = self.network.shapes[head.layer]
+            if head.map is not None and tuple(head.map.in_shape) != shape:
+                raise ValueError(
+                    f"head {head.name}: its map reads {tuple(head.map.in_shape)}, but {head.layer} "
+                    f"is {shape}"
+                )
 
     def with_heads(self, *heads: Head) -> "Model":
         """The same with more heads, as `local_errors` or `distillation` give them."""

@@ -12,7 +12,7 @@ import errno
 import json
 import logging
 import os
-import sys
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,12 +24,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging as absl_logging
 
+from jaxep.run import console
 from jaxep.run.errors import CheckpointError, reason
+from jaxep.run.files import StrPath, local_path
 from jaxep.run.fingerprints import check_layout, fingerprints, like, named_leaves
 from jaxep.run.retention import LatestAndBest, accuracy_of, best_of
 
 PyTree = Any
-StrPath = str | os.PathLike[str]
 # What a checkpoint takes on the disk beside its arrays: 60 kB for a digits net of 40 leaves.
 SAVE_OVERHEAD = 2**17
 
@@ -43,7 +44,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: StrPath, *, keep: int = 2) -> None:
-        self._directory = Path(workdir).absolute() / "checkpoints"
+        self._directory = local_path(workdir).absolute() / "checkpoints"
         self._accuracy: dict[int, float] = {}
         policy = LatestAndBest(max(keep, 1), self._accuracy)
         with ExitStack() as cleanup:
@@ -146,8 +147,7 @@ class Checkpoints:
         Once it has, orbax's many threads each have something to say of a failed write.
         """
         with self._errors_named():
-            disk = os.statvfs(self._directory)
-            if disk.f_bavail * disk.f_frsize < size + SAVE_OVERHEAD:
+            if shutil.disk_usage(self._directory).free < size + SAVE_OVERHEAD:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     @contextmanager
@@ -173,9 +173,10 @@ def read_state(
       The state in the structure of `template`, and the metadata with "step" added.
 
     Raises:
-      CheckpointError: there is no checkpoint, none can be read, or it is of another network.
+      CheckpointError: there is no checkpoint, none can be read, or it is of another network or of
+        an older version of this library.
     """
-    directory = Path(workdir).absolute() / "checkpoints"
+    directory = local_path(workdir).absolute() / "checkpoints"
     if not directory.is_dir():
         raise CheckpointError(f"{directory} does not exist: this run has no checkpoint yet")
     with _quiet(), _manager(directory, None) as manager:
@@ -198,10 +199,9 @@ def _first_readable(
         except _Damaged as damage:
             damages.append(f"step {step}: {damage}")
             if following is not None:
-                print(
-                    f"warning: checkpoint {manager.directory / str(step)} is damaged ({damage}), "
-                    f"falling back to {following}",
-                    file=sys.stderr,
+                console.warn(
+                    f"checkpoint {manager.directory / str(step)} is damaged ({damage}), falling "
+                    f"back to {following}"
                 )
     raise CheckpointError(
         f"{manager.directory} holds no readable checkpoint ({'; '.join(damages) or 'it is empty'})"

@@ -1,4 +1,4 @@
-"""What a run says on stdout and stderr: a line that cannot be written costs the line, never the run.
+"""What a run says on stdout and stderr: a line that cannot be written never costs the run.
 
 A reader may leave (`| head`), a disk may be full, a stream may be closed or absent.
 """

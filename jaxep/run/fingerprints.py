@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,12 @@ import numpy as np
 from jaxep.run.errors import CheckpointError
 
 PyTree = Any
+OLDER = (
+    "made by an older jaxep, whose checkpoints have another layout: train again in another "
+    "directory, or go on with that version"
+)
+# Leaves of a network that were named by the positions of its layers.
+_OLDER = re.compile(r"(params\.|opt_state\..*)?layers\.\d+\.")
 
 
 def named_leaves(tree: PyTree) -> dict[str, Any]:
@@ -37,14 +44,44 @@ def fingerprints(leaves: Mapping[str, Any]) -> dict[str, str]:
 def check_layout(
     checkpoint: os.PathLike[str], leaves: Mapping[str, str], template: PyTree, partial: bool
 ) -> None:
+    """Compares what a checkpoint holds with what is asked of it.
+
+    Args:
+      checkpoint: for the words of an error.
+      leaves: its fingerprints by name.
+      template: tree of arrays, or of their shapes and types.
+      partial: the checkpoint may hold more.
+
+    Raises:
+      CheckpointError: they differ; says whether it is another network, numbers of another
+        precision, or an older version of this library.
+    """
     there = {name: text.rpartition(" ")[0] for name, text in leaves.items()}
     here = {name: layout(leaf) for name, leaf in named_leaves(template).items()}
-    for name in here if partial else {**here, **there}:
-        old, new = there.get(name, "absent"), here.get(name, "absent")
-        if old != new:
-            raise CheckpointError(
-                f"{checkpoint} is the state of another network: {name} is {old} there, {new} here"
-            )
+    pairs = {
+        name: (there.get(name, "absent"), here.get(name, "absent"))
+        for name in (here if partial else {**here, **there})
+    }
+    differing = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if not differing:
+        return
+    if any(map(_OLDER.match, there)) and not any(map(_OLDER.match, here)):
+        raise CheckpointError(f"{checkpoint} is {OLDER}")
+    others = {n: pair for n, pair in differing.items() if len(set(map(_narrowed, pair))) > 1}
+    name, (old, new) = next(iter((others or differing).items()))
+    if not others:
+        raise CheckpointError(
+            f"{checkpoint} was saved with JAX_ENABLE_X64 {'on' if '64[' in old else 'off'}: {name} "
+            f"is {old} there, {new} here"
+        )
+    raise CheckpointError(
+        f"{checkpoint} is the state of another network: {name} is {old} there, {new} here"
+    )
+
+
+def _narrowed(layout: str) -> str:
+    """A layout with the types that JAX has without 64-bit numbers."""
+    return layout.replace("128[", "64[").replace("64[", "32[")
 
 
 def like(template: Any, array: np.ndarray) -> Any:

@@ -1,19 +1,20 @@
 """Is a run well? Updates that are not finite, layers that are stuck, phases that do not settle."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxep.run.fingerprints import named_leaves
+from jaxep.run.reporting import Rows
 
 PyTree = Any
 # What is wrong by (kind, layer), a sentence each: a run says each once.
 Warnings = dict[tuple[str, str], str]
 
+# Where a network's parameters are keyed by the names of its parts.
+GROUPS = ("edges", "layers", "heads")
 # Shares of a layer's states over 100 test images. Healthy digits nets of 8 and 12 layers have up to
 # 0.95 zeros and 0.32 ones in any layer and epoch.
 DEAD = 0.999
@@ -37,19 +38,19 @@ def is_finite(tree: PyTree, metrics: Mapping[str, jax.Array]) -> jax.Array:
     return jnp.all(jnp.stack([*good, jnp.isfinite(metrics["loss"])]))
 
 
-def diagnosis(grads: PyTree, metrics: Mapping[str, jax.Array], layer_names: Sequence[str]) -> str:
+def diagnosis(grads: PyTree, metrics: Mapping[str, jax.Array]) -> str:
     """What was not finite in an update, in which layers, and the likely cause: a clause.
 
     Args:
-      grads: gradients of the update.
+      grads: gradients of the update, keyed as a network's parameters (edges, layers or heads, then
+        a name) or as those of flax (modules by name).
       metrics: of the update.
-      layer_names: of the weighted layers, from the image upwards.
     """
-    bad = []
-    for name, leaf in named_leaves(grads).items():
+    bad: list[str] = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
         if not np.isfinite(np.asarray(leaf, np.float32)).all():
-            place = re.match(r"layers\.(\d+)", name)
-            layer = layer_names[int(place[1])] if place else name.rpartition(".")[0]
+            names = [jax.tree_util.keystr((key,), simple=True) for key in path]
+            layer = names[1] if names[0] in GROUPS and len(names) > 1 else names[0]
             bad += [layer] if layer not in bad else []
     where = f"the gradients of {', '.join(bad)}" if bad else "the loss"
     if np.isnan(metrics.get("free_residual", 0.0)):
@@ -63,18 +64,18 @@ def diagnosis(grads: PyTree, metrics: Mapping[str, jax.Array], layer_names: Sequ
     return "the new parameters: lower learning_rates"
 
 
-def warnings(row: Mapping[str, Any], layers: Sequence[Mapping[str, Any]], updates: int) -> Warnings:
+def warnings(row: Mapping[str, Any], layers: Rows, updates: int) -> Warnings:
     """What looks wrong at the end of an epoch.
 
     Args:
       row: of metrics.csv.
-      layers: rows of layers.csv of this epoch.
+      layers: rows of layers.csv of this epoch by their names, without what they do not have.
       updates: number of updates of an epoch.
     """
     at = f"epoch {row['epoch']}, update {row['epoch'] * updates}"
     found: Warnings = {}
-    for layer in layers:
-        name, zeros, ones = layer["layer"], layer.get("zeros"), layer.get("ones")
+    for name, columns in layers.items():
+        zeros, ones = columns.get("zeros"), columns.get("ones")
         if zeros is not None and zeros >= DEAD:
             cause = "its gain or learning rate is too large, or no signal reaches it"
             found["dead", name] = f"{at}: {zeros:.1%} of the states of {name} are 0: {cause}"

@@ -2,45 +2,56 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from jaxep.run import console
 from jaxep.run.checkpoints import Checkpoints
+from jaxep.run.files import StrPath, local_path
 from jaxep.run.health import Warnings
-from jaxep.run.reporting import Reporter
-from jaxep.run.workdir import held, open_run
-from jaxep.training.parallel import on_host
-from jaxep.training.settings import Settings, to_dict
+from jaxep.run.reporting import Reporter, Rows
+from jaxep.run.workdir import MayChange, held, open_run
 
 PyTree = Any
-StrPath = str | os.PathLike[str]
 
 
 class Record:
     """The work directory of a run, open for this process alone; a context manager.
 
     Args:
-      settings: of the run.
+      config: settings of the run as JSON values.
       workdir: its directory, made where missing.
+      epochs: of the whole run.
+      keep: how many of the last checkpoints are kept.
+      may_change: keys of `config` that may have another value in a run that goes on, each with
+        None, or with a sentence that says why it may not.
 
     Raises:
       CheckpointError: on entering, of another run's directory, or one in use; at any time, where
         it cannot be written.
     """
 
-    def __init__(self, settings: Settings, workdir: StrPath) -> None:
-        self._settings, self._workdir = settings, workdir
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        workdir: StrPath,
+        *,
+        epochs: int,
+        keep: int = 2,
+        may_change: MayChange | None = None,
+    ) -> None:
+        self._config, self._workdir = config, local_path(workdir)
+        self._epochs, self._keep = epochs, keep
+        self._may_change = may_change
         self._told: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Record:
         with ExitStack() as stack:
             stack.enter_context(held(self._workdir))
-            open_run(self._workdir, to_dict(self._settings))
-            keep = self._settings.keep_checkpoints
-            self._checkpoints = stack.enter_context(Checkpoints(self._workdir, keep=keep))
+            open_run(self._workdir, self._config, self._may_change)
+            checkpoints = Checkpoints(self._workdir, keep=self._keep)
+            self._checkpoints = stack.enter_context(checkpoints)
             self._stack = stack.pop_all()
         return self
 
@@ -53,7 +64,7 @@ class Record:
         if self._checkpoints.latest_step() is not None:
             state, metadata = self._checkpoints.restore(state)
         epoch = metadata["step"] // updates_per_epoch + 1
-        reporter = Reporter(self._workdir, total_epochs=self._settings.epochs, start_epoch=epoch)
+        reporter = Reporter(self._workdir, total_epochs=self._epochs, start_epoch=epoch)
         self._reporter = self._stack.enter_context(reporter)
         return state, metadata["seconds"]
 
@@ -61,7 +72,7 @@ class Record:
         """Moves the bar of the epoch."""
         self._reporter.progress(done, total)
 
-    def epoch(self, row: Mapping[str, Any], layers: Sequence[Mapping[str, Any]]) -> None:
+    def epoch(self, row: Mapping[str, Any], layers: Rows) -> None:
         """Writes an epoch's rows; they are on the disk when this returns."""
         self._reporter.epoch(row, layers)
 
@@ -69,12 +80,15 @@ class Record:
         """Prints what was not yet said of a layer, a line each."""
         for about, line in warnings.items():
             if about not in self._told:
-                print(f"warning: {line}", file=sys.stderr)
+                console.warn(line)
             self._told.add(about)
 
     def save(self, step: int, state: PyTree, metadata: Mapping[str, Any]) -> None:
-        """Starts to save `state` as checkpoint `step`, the number of updates done."""
-        self._checkpoints.save(step, on_host(state), metadata)
+        """Starts to save `state`, arrays of this process alone, as checkpoint `step`.
+
+        The number of a checkpoint is that of the updates done.
+        """
+        self._checkpoints.save(step, state, metadata)
 
     def last(self) -> str:
         """Waits for the last save, and names it."""
@@ -87,13 +101,10 @@ class Record:
         self._checkpoints.wait()
 
 
-class Bystander:
+class NullRecord:
     """In the place of a `Record` where another process keeps it: does nothing."""
 
-    def __init__(self, settings: Settings, workdir: StrPath) -> None:
-        del settings, workdir
-
-    def __enter__(self) -> Bystander:
+    def __enter__(self) -> NullRecord:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,7 +118,7 @@ class Bystander:
     def progress(self, done: int, total: int) -> None:
         """Nothing."""
 
-    def epoch(self, row: Mapping[str, Any], layers: Sequence[Mapping[str, Any]]) -> None:
+    def epoch(self, row: Mapping[str, Any], layers: Rows) -> None:
         """Nothing."""
 
     def warn(self, warnings: Warnings) -> None:

@@ -1,13 +1,15 @@
-"""What a run tells its reader: tables, TensorBoard events, a line per epoch or a bar."""
+"""What a run tells its reader: tables, TensorBoard events, a line per epoch or a bar, a summary."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tqdm import tqdm
 from jaxep.run import console
 from jaxep.run.errors import CheckpointError, reason
 from jaxep.run.files import StrPath, local_path, write_atomically
+from jaxep.run.provenance import peak_bytes, provenance
 
 # Numbers by column, for each row of layers.csv by its name: a column that is None or absent is an
 # empty cell.
@@ -44,9 +47,10 @@ class Reporter:
     """
 
     def __init__(self, workdir: StrPath, *, total_epochs: int, start_epoch: int) -> None:
-        self._workdir = Path(workdir)
+        self._workdir = local_path(workdir)
         self._total, self._start, self._epoch = total_epochs, start_epoch, start_epoch
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._stdout_failed = False
         self._bar: tqdm | None = None
         self._metrics = self._rows_before("metrics.csv", METRIC_COLUMNS)
         self._layers = self._rows_before("layers.csv", LAYER_COLUMNS)
@@ -71,13 +75,13 @@ class Reporter:
         return self
 
     def _repeat_events(self) -> None:
-        layers: dict[int, list[dict[str, Any]]] = {}
+        layers: dict[int, dict[str, dict[str, Any]]] = {}
         for cells in self._layers:
-            layer = _numbers(LAYER_COLUMNS, cells)
-            layers.setdefault(layer["epoch"], []).append(layer)
+            row = _numbers(LAYER_COLUMNS, cells)
+            layers.setdefault(row.pop("epoch"), {})[row.pop("layer")] = row
         for cells in self._metrics:
             metrics = _numbers(METRIC_COLUMNS, cells)
-            self._write_events(metrics["epoch"], metrics, layers.get(metrics["epoch"], []))
+            self._write_events(metrics["epoch"], metrics, layers.get(metrics["epoch"], {}))
 
     def __exit__(self, *_: object) -> None:
         self._close_bar()
@@ -87,34 +91,51 @@ class Reporter:
         """Moves the bar of this epoch to `done` of `total` steps; nothing without a terminal."""
         if not self._terminal:
             return
-        if self._bar is None:
-            title = f"epoch {self._epoch}/{self._total}"
-            self._bar = tqdm(total=total, desc=title, leave=False, unit="step", dynamic_ncols=True)
-            self._bar.start_t = self._began  # it first hears of the epoch when steps are done
-        self._bar.update(done - self._bar.n)
+        try:
+            if self._bar is None:
+                title = f"epoch {self._epoch}/{self._total}"
+                self._bar = tqdm(
+                    total=total, desc=title, leave=False, unit="step", dynamic_ncols=True
+                )
+                self._bar.start_t = self._began  # it first hears of the epoch when steps are done
+            self._bar.update(done - self._bar.n)
+        except OSError:  # the terminal is gone
+            self._terminal = False
 
-    def epoch(self, metrics: Mapping[str, Any], layers: Sequence[Mapping[str, Any]] = ()) -> None:
+    def epoch(self, metrics: Mapping[str, Any], layers: Rows | None = None) -> None:
         """Writes one epoch to the tables and to TensorBoard, and prints its line.
 
         Args:
           metrics: numbers by `METRIC_COLUMNS`, epochs counted from 1; a column that is None or
             absent is an empty cell.
-          layers: one mapping by `LAYER_COLUMNS` per layer; "epoch" may be left out.
+          layers: for each row of layers.csv, by its name, numbers by `LAYER_COLUMNS`.
         """
-        epoch = int(metrics["epoch"])
+        epoch, layers = int(metrics["epoch"]), layers or {}
         self._metrics.append(_cells(metrics, METRIC_COLUMNS))
-        self._layers += [_cells({"epoch": epoch, **layer}, LAYER_COLUMNS) for layer in layers]
+        for name, row in layers.items():
+            cells = {**row, "epoch": epoch, "layer": name}
+            self._layers.append(_cells(cells, LAYER_COLUMNS))
         self._write_tables()
         self._write_events(epoch, metrics, layers)
-        # Above the bar where there is one.
-        tqdm.write(_line(metrics, self._total), file=sys.stdout)
-        sys.stdout.flush()
         self._close_bar()
+        self._say(_line(metrics, self._total))
         self._epoch, self._began = epoch + 1, time.time()
 
+    def _say(self, line: str) -> None:
+        """Prints a line; where it cannot be, says so once: a reader who has left knows."""
+        error = console.say(line)
+        if error and not isinstance(error, BrokenPipeError) and not self._stdout_failed:
+            self._stdout_failed = True
+            console.warn(
+                f"stdout cannot be written ({reason(error)}): its lines are in "
+                f"{self._workdir / 'metrics.csv'} alone"
+            )
+
     def _close_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        # A terminal that is gone takes no bar; nothing of the run depends on it.
+        with suppress(OSError):
+            if self._bar is not None:
+                self._bar.close()
         self._bar = None
 
     def _write_tables(self) -> None:
@@ -122,14 +143,11 @@ class Reporter:
         _write_table(self._workdir / "metrics.csv", METRIC_COLUMNS, self._metrics)
         _write_table(self._workdir / "layers.csv", LAYER_COLUMNS, self._layers)
 
-    def _write_events(
-        self, epoch: int, metrics: Mapping[str, Any], layers: Sequence[Mapping[str, Any]]
-    ) -> None:
+    def _write_events(self, epoch: int, metrics: Mapping[str, Any], layers: Rows) -> None:
         # "train_loss" as "loss/train": TensorBoard groups by the part before the slash.
         scalars = {"/".join(c.split("_")[::-1]): metrics.get(c) for c in METRIC_COLUMNS[1:]}
-        for layer in layers:
-            for quantity in LAYER_COLUMNS[2:]:
-                scalars[f"{quantity}/{layer['layer']}"] = layer.get(quantity)
+        for name, row in layers.items():
+            scalars |= {f"{quantity}/{name}": value for quantity, value in row.items()}
         for tag, value in scalars.items():
             if value is not None and math.isfinite(value):
                 self._events.add_scalar(tag, float(value), epoch)
@@ -172,7 +190,7 @@ def _line(metrics: Mapping[str, Any], total: int) -> str:
 
 
 def _read_rows(path: StrPath, columns: Sequence[str]) -> list[dict[str, str]]:
-    with open(path, newline="") as file:
+    with open(path, newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file)) or [[]]
     if header != list(columns) or any(len(row) != len(columns) for row in rows):
         raise CheckpointError(f"{path} is not a table of {', '.join(columns)}")
@@ -207,3 +225,38 @@ def read_layers(path: StrPath) -> list[dict[str, Any]]:
     """
     rows = _read_rows(path, LAYER_COLUMNS)
     return [_numbers(LAYER_COLUMNS, list(row.values())) for row in rows]
+
+
+def write_summary(workdir: StrPath, *, parameters: int, **more: Any) -> dict[str, Any]:
+    """Writes `workdir`/summary.json from its metrics.csv, and returns its content.
+
+    Seconds are summed over all epochs, so that those before a resumption count.
+
+    Args:
+      workdir: directory of the run.
+      parameters: number of trained parameters.
+      more: further JSON values, under names of their own.
+    """
+    workdir = local_path(workdir)
+    metrics = read_metrics(workdir / "metrics.csv")
+    accuracies = [
+        (accuracy, -epoch)
+        for epoch, accuracy in zip(metrics["epoch"], metrics["test_acc"], strict=True)
+        if accuracy is not None and math.isfinite(accuracy)
+    ]
+    best, epoch = max(accuracies, default=(None, None))
+    final = metrics["test_acc"][-1] if metrics["test_acc"] else None
+    summary = dict(
+        final_test_accuracy=final if final is None or math.isfinite(final) else None,
+        best_test_accuracy=best,
+        best_epoch=None if epoch is None else -epoch,
+        epochs=len(metrics["epoch"]),
+        seconds=math.fsum(value for value in metrics["seconds"] if value is not None),
+        parameters=parameters,
+        peak_bytes=peak_bytes(),
+        **provenance(),
+        **more,
+    )
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    write_atomically(workdir / "summary.json", text)
+    return summary

@@ -14,14 +14,12 @@ import filelock
 from jaxep._version import __version__
 from jaxep.run.errors import CheckpointError, reason
 from jaxep.run.files import StrPath, local_path, write_atomically
+from jaxep.run.fingerprints import OLDER
 
 # How the files of a run are laid out: 1 named the leaves of a network by positions, and has no
 # format.json.
 FORMAT = 2
-OLDER = (
-    "made by an older jaxep, whose checkpoints have another layout: train again in another "
-    "directory, or go on with that version"
-)
+MAY_ONLY_GROW = ("epochs",)
 # The keys that another value may be given for a run that goes on: None, or why it may not.
 MayChange = Mapping[str, str | None]
 
@@ -61,7 +59,9 @@ def _is_within(workdir: Path, filename: Any) -> bool:
     return named and Path(filename).absolute().is_relative_to(workdir.absolute())
 
 
-def check_run(workdir: StrPath, config: Mapping[str, Any], may_change: MayChange | None = None) -> None:
+def check_run(
+    workdir: StrPath, config: Mapping[str, Any], may_change: MayChange | None = None
+) -> None:
     """Refuses `workdir` where it holds a run with another config than `config`; writes nothing.
 
     Args:
@@ -86,7 +86,9 @@ def check_run(workdir: StrPath, config: Mapping[str, Any], may_change: MayChange
     _refuse_other_config(workdir, read_config(workdir), here, may_change or {})
 
 
-def open_run(workdir: StrPath, config: Mapping[str, Any], may_change: MayChange | None = None) -> None:
+def open_run(
+    workdir: StrPath, config: Mapping[str, Any], may_change: MayChange | None = None
+) -> None:
     """Makes `workdir` and its config.json, or checks that the run in it has this same `config`.
 
     Raises:
@@ -143,6 +145,8 @@ def _refuse_other_config(
     for key in {**new, **old}:
         there, here = (json.dumps(c[key]) if key in c else "absent" for c in (old, new))
         why = may_change.get(key, "")
+        if key in MAY_ONLY_GROW and key in new and old.get(key, 0) > new[key]:
+            why = "a run may grow, not shrink"
         if there != here and why is not None:
             differing.append(f"{key} = {there} there, {here} here{f' ({why})' if why else ''}")
     if differing:

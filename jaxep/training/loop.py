@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxep.run import health
+from jaxep.run import health, summary
 from jaxep.run.checkpoints import read_state
 from jaxep.run.errors import DataError, DivergenceError, Interrupted
+from jaxep.run.files import local_path
 from jaxep.run.provenance import provenance
 from jaxep.run.record import NullRecord, Record
+from jaxep.run.workdir import check_run
 from jaxep.training import data as data_lib
 from jaxep.training import parallel, workdata
 from jaxep.training.networks import check_network
@@ -114,15 +116,18 @@ def fit(
             be written, an update that is not finite (`on_divergence`).
         Interrupted: `stop` said so.
     """
-    workdir = Path(workdir).expanduser()
+    workdir = local_path(workdir)
     used = load_data(settings, data)
     facts = data_lib.facts(used)
     parallel.must_agree(_shared(settings, facts))
-    task = make_task(settings, used, stop, data)
     first, steps = parallel.is_first(), len(used.train.labels) // settings.batch_size
-    summary = _ended(settings, workdir, facts, task, steps) if first else None
-    if parallel.any_process(summary is not None):
-        return summary or {}
+    if first:
+        check_run(workdir, to_dict(settings), workdata.may_change(settings))
+        workdata.check_facts(workdir, facts)
+    task = make_task(settings, used, stop, data)
+    told = _ended(settings, workdir, task, steps) if first else None
+    if parallel.any_process(told is not None):
+        return told or {}
     key = jax.random.key(settings.seed)
     with _record(settings, workdir) as record:
         if first:
@@ -139,7 +144,7 @@ def fit(
         record.wait()
         parallel.any_process(False)  # all may read what process 0 has saved: a teacher, say
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        return workdata.conclude(workdir, parameters) if first else {}
+        return summary.conclude(workdir, parameters=parameters) if first else {}
 
 
 def _shared(settings: Settings, facts: dict[str, Any]) -> dict[str, Any]:
@@ -152,32 +157,28 @@ def _shared(settings: Settings, facts: dict[str, Any]) -> dict[str, Any]:
     return keys | data | versions
 
 
-def _ended(
-    settings: Settings, workdir: Path, facts: dict[str, Any], task: Task, steps: int
-) -> dict[str, Any] | None:
+def _ended(settings: Settings, workdir: Path, task: Task, steps: int) -> dict[str, Any] | None:
     """The summary of a run that is at its end and can be read, told in one line; else None."""
-    summary = workdata.finished(workdir, to_dict(settings), facts)
-    if summary is None:
+    told = summary.finished(workdir, settings.epochs)
+    if told is None:
         return None
     template = jax.eval_shape(functools.partial(init_state, task), jax.random.key(0))
     _, metadata = read_state(workdir, template)
-    if metadata["step"] != settings.epochs * steps:  # a damaged one, which an earlier one replaces
+    if metadata["step"] < settings.epochs * steps:  # the last one is damaged
         return None
-    workdata.tell_end(workdir, summary)
-    return summary
+    summary.tell_end(workdir, told)
+    return told
 
 
 def _record(settings: Settings, workdir: Path) -> Record | NullRecord:
     if not parallel.is_first():
         return NullRecord()
-    config = to_dict(settings)
-    workdata.check_epochs(workdir, config, workdata.schedules_that_end(settings))
     return Record(
-        config,
+        to_dict(settings),
         workdir,
-        may_change=workdata.may_change(settings),
-        keep=settings.keep_checkpoints,
         epochs=settings.epochs,
+        keep=settings.keep_checkpoints,
+        may_change=workdata.may_change(settings),
     )
 
 

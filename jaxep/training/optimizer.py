@@ -61,5 +61,7 @@ def by_weight(
 
 def apply(optimizer: optax.GradientTransformation, grads: Any, opt_state: Any, params: Any):
     """One update: (new params, new optimizer state)."""
-    updates, opt_state = optimizer.update(grads, opt_state, params)
+    # optax's adam takes a float to the power of its integer count: refused under strict promotion.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = optimizer.update(grads, opt_state, params)
     return jax.tree.map(jnp.add, params, updates), opt_state

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,9 @@ import jax.numpy as jnp
 from jaxep.core.energy import Energy
 from jaxep.nets.model import Model
 from jaxep.run.checkpoints import read_state
-from jaxep.run.errors import CheckpointError, DataError, reason
+from jaxep.run.errors import CheckpointError, DataError
+from jaxep.run.files import local_path
+from jaxep.run.workdir import check_run, read_config
 from jaxep.training import arrays, parallel, steps, tasks, workdata
 from jaxep.training.data import Dataset, Split
 from jaxep.training.loop import load_data, make_task
@@ -138,12 +139,10 @@ def load_run(workdir: str | Path, data: Dataset | None = None, *, best: bool = T
     Raises:
         CheckpointError: there is no run of this version, or none of its checkpoints can be read.
     """
-    workdir = Path(workdir).expanduser()
-    try:
-        config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
-        settings = from_config(config)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"workdir {workdir} holds no run: {reason(error)}") from error
+    workdir = local_path(workdir)
+    config = read_config(workdir)
+    check_run(workdir, config)
+    settings = from_config(config)
     if settings.task != "ep":
         raise CheckpointError(f"workdir {workdir} holds a {settings.task}, not a network of EP")
     facts = workdata.read_facts(workdir)

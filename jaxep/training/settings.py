@@ -5,18 +5,15 @@ Every refusal is one line that names the key, its value and what is allowed.
 
 import dataclasses
 import difflib
-import importlib.util
-import json
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 from ml_collections import ConfigDict
 
-from jaxep.configs import base
+from jaxep.configs import base, load
 from jaxep.nets.builders import ACTIVATIONS
-from jaxep.run.errors import DataError, SettingsError, reason
+from jaxep.run.errors import DataError, SettingsError
 from jaxep.training.networks import check_network
 from jaxep.training.rules import (
     ANY,
@@ -186,39 +183,12 @@ def to_dict(settings: Settings) -> dict[str, Any]:
 
 
 def load_config_file(path: str) -> ConfigDict:
-    """What `get_config()` of the Python file `path` returns, or the config.json of a run.
-
-    Args:
-        path: absolute, or relative to the current directory or else to where this package keeps its
-            configs/: a config that names its teacher serves from any directory.
+    """The configuration in a file, as `jaxep.configs.load` finds it: that of a teacher.
 
     Raises:
         SettingsError: there is no such file, it cannot be run, or it gives no ConfigDict.
     """
-    places = (Path(path).expanduser(), Path(base.__file__).parent.parent / path)
-    file = next((place for place in places if place.is_file()), None)
-    if file is None:
-        raise refuse("teacher", path, "there is no such file")
     try:
-        config = _read_json(file) if file.suffix == ".json" else _run_python(file)
-    except Exception as error:  # the file is the user's: whatever it raises is about that file
-        raise refuse("teacher", path, f"{type(error).__name__}: {reason(error)}") from error
-    if not isinstance(config, ConfigDict):
-        raise refuse("teacher", path, "its get_config() must return a ConfigDict")
-    return config
-
-
-def _read_json(file: Path) -> ConfigDict:
-    config = base.get_config()
-    with config.unlocked():
-        config.update(json.loads(file.read_text(encoding="utf-8")))
-    return config
-
-
-def _run_python(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise ValueError("must be a Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
+        return load(path)
+    except ValueError as error:
+        raise refuse("teacher", path, str(error).removeprefix(f"{path}: ")) from error

@@ -45,7 +45,8 @@ def init_state(task: Task, key: jax.Array) -> TrainState:
 
 def zero_totals(task: Task) -> dict[str, jax.Array]:
     """The sums at the start of an epoch; no two share a buffer, for all are donated."""
-    return {name: jnp.zeros(()) for name in (*task.metrics, "skipped")}
+    # float32 with and without JAX_ENABLE_X64: a run may go on under the other.
+    return {name: jnp.zeros((), jnp.float32) for name in (*task.metrics, "skipped")}
 
 
 def train_step(task: Task, state: TrainState, images, labels, key):
@@ -61,7 +62,7 @@ def train_step(task: Task, state: TrainState, images, labels, key):
     params, opt_state, extra = jax.tree.map(functools.partial(jnp.where, finite), new, old)
     added = {name: jnp.where(finite, value, 0) for name, value in metrics.items()}
     added["skipped"] = 1 - finite.astype(jnp.float32)
-    totals = {name: total + added[name] for name, total in state.totals.items()}
+    totals = {name: t + added[name].astype(t.dtype) for name, t in state.totals.items()}
     return TrainState(params, opt_state, extra, state.step + 1, totals), metrics
 
 
@@ -128,7 +129,8 @@ def evaluate(task: Task, batch_size: int, params, extra, split, key):
         batch = split.images[picked], split.labels[picked]
         loss, correct = task.evaluate(params, extra, *batch, jax.random.fold_in(key, index))
         valid = places < count
-        return totals[0] + jnp.sum(loss * valid), totals[1] + jnp.sum(correct * valid)
+        found = jnp.where(valid, loss, 0), valid & correct
+        return tuple(t + jnp.sum(f, dtype=t.dtype) for t, f in zip(totals, found, strict=True))
 
     loss, correct = jax.lax.fori_loop(0, batches, body, (jnp.zeros(()), jnp.zeros(())))
     return loss / count, correct / count

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 
 from jaxep.nets import teachers
 from jaxep.nets.losses import cross_entropy
+from jaxep.run import console
 from jaxep.run.checkpoints import read_state
 from jaxep.run.errors import CheckpointError, TeacherError
+from jaxep.run.files import local_path
 from jaxep.training import data as data_lib
 from jaxep.training import optimizer, parallel
 from jaxep.training.networks import build_network, signal_layers
@@ -79,7 +81,7 @@ def _weighted_layers(params: Any) -> tuple[str, ...]:
 
 
 def load_teacher(
-    settings: Settings, data: data_lib.Dataset, train: Callable[[Settings, str], Any]
+    settings: Settings, data: data_lib.Dataset, train: Callable[[Settings, Path], Any]
 ) -> tuple[TeacherFeatures, tuple[tuple[int, ...], ...]]:
     """The frozen teacher of a KD or KDW run.
 
@@ -96,25 +98,25 @@ def load_teacher(
         TeacherError: no checkpoint, or another data set or other shapes than the student's.
     """
     theirs = from_config(load_config_file(settings.teacher))
-    workdir = str(Path(settings.teacher_workdir or f"runs/{theirs.name}").expanduser())
+    workdir = local_path(settings.teacher_workdir or f"runs/{theirs.name}")
     if (theirs.task, theirs.dataset) != ("teacher", settings.dataset):
         raise TeacherError(
             f"config.teacher = {settings.teacher}: must be a config of task teacher on "
             f"{settings.dataset}, is one of task {theirs.task} on {theirs.dataset}"
         )
-    if not (Path(workdir) / "summary.json").exists():
+    if not (workdir / "summary.json").exists():
         command = f"python train.py --config {settings.teacher} --workdir {workdir}"
         if not settings.train_teacher:
             raise TeacherError(
                 f"config.teacher = {settings.teacher}: no trained teacher in {workdir}; train it "
                 f"by `{command}` or set --config.train_teacher=True"
             )
-        print(f"training the teacher first: {command}", flush=True)
+        console.say(f"training the teacher first: {command}")
         train(theirs, workdir)
     return _frozen_teacher(settings, theirs, workdir, data)
 
 
-def _frozen_teacher(settings: Settings, theirs: Settings, workdir: str, data: data_lib.Dataset):
+def _frozen_teacher(settings: Settings, theirs: Settings, workdir: Path, data: data_lib.Dataset):
     def refuse(reason: object) -> TeacherError:
         return TeacherError(f"config.teacher = {settings.teacher}: {reason}")
 

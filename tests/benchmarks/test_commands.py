@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gradients_report, report
+from benchmarks import report
+from benchmarks.paper import gradients
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,24 +28,30 @@ def folders(tmp_path_factory):
 @pytest.mark.parametrize("name", COMMANDS.split())
 def test_the_command_runs_at_tiny_scale_and_is_told_by_the_report(name, folders):
     results, work = folders
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--scale", "tiny"]
+    command = [sys.executable, "-m", "benchmarks", name, "--scale", "tiny"]
     command += ["--results", str(results), "--runs", str(work)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     stem = f"{name}_tiny"
     assert (results / f"{stem}.png").read_bytes().startswith(b"\x89PNG")
     result = json.loads((results / f"{stem}.json").read_text())
-    assert result["command"] == f"python -m benchmarks.{name} --scale tiny"
+    typed = f"python -m benchmarks {name} --scale tiny"
+    assert result["command"].startswith(typed) and result["scale"] == "tiny"
     assert result["seconds"] > 0 and result["versions"]["jax"]
-    table = report.SECTIONS[name].table(result)
+    benchmark = report.BENCHMARKS[name]
+    table = benchmark.module.table(result)
     assert table in done.stdout
-    assert table in report.section(stem, result, {f"{stem}.png"})
+    section = report.section(stem, result, {f"{stem}.png"})
+    assert table in section and f"`{typed}`" in section
+    claims = benchmark.claims(result)
+    assert claims and all(claim.here in section for claim in claims)
 
 
 @pytest.mark.slow
 def test_slopes_and_steps_of_the_tiny_gradients_are_as_the_theorems_say(folders):
     result = json.loads((folders[0] / "gradients_tiny.json").read_text())
-    assert gradients_report.slopes_hold(result)
+    slopes = [claim for claim in gradients.claims(result) if "as β to the power" in claim.statement]
+    assert len(slopes) == 2 and all(claim.holds for claim in slopes)
     for found in result["signals"].values():
         for step in found["by_step"]:
-            assert gradients_report.worst(step["ep_against_bptt"])[1] < 1e-4
+            assert gradients.worst(step["ep_against_bptt"])[1] < 1e-4

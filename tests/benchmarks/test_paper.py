@@ -1,30 +1,28 @@
 """The pure parts of the benchmarks that train."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import (
+from benchmarks import __main__, report
+from benchmarks.paper import (
     contraction,
-    contraction_report,
-    convergence_report,
+    contraction_told,
+    convergence,
     curves,
     depth,
     dynamics,
     gradients,
-    nets,
-    report,
-    runs,
     schedules,
-    show,
     tables,
     vanishing,
-    vanishing_report,
 )
-from jaxep.nets.graph import parse_conv
+from benchmarks.shared import nets, results, runs, show
+from jaxep.nets.specs import parse_conv
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +38,7 @@ def all_specs(scale):
     yield gradients.SCALES[scale].run
 
 
-@pytest.mark.parametrize("scale", runs.SCALES)
+@pytest.mark.parametrize("scale", results.SCALES)
 def test_every_run_of_a_scale_has_settings_that_are_allowed(scale):
     for run in all_specs(scale):
         settings = runs.settings_of(run)
@@ -150,23 +148,23 @@ def test_a_decay_under_its_bound_is_reported_and_one_over_it_is_refused():
 
 def test_largest_beta_is_where_the_condition_of_theorem_3_1_is_met_with_equality():
     row = {"K1": 0.4, "K2": 0.5, "K3": 0.25}
-    beta = contraction_report.largest_beta({"kappa": 2.0}, row)
+    beta = contraction_told.largest_beta({"kappa": 2.0}, row)
     assert row["K1"] + beta * row["K2"] + beta * 2.0 * row["K3"] == pytest.approx(1)
-    assert contraction_report.largest_beta({"kappa": 2.0}, {**row, "K1": 1.1}) == 0
+    assert contraction_told.largest_beta({"kappa": 2.0}, {**row, "K1": 1.1}) == 0
 
 
 def test_energy_counts_as_settled_after_its_last_excursion():
     energy = [10.0, 5.0, 0.05, 0.2, 0.0, 0.0]
-    assert convergence_report.settled_after({"energy": energy}, 1) == 5
-    assert convergence_report.settled_after({"energy": energy}, 2) == 10
+    assert convergence.settled_after({"energy": energy}, 1) == 5
+    assert convergence.settled_after({"energy": energy}, 2) == 10
 
 
 def test_spread_compares_the_smallest_gradient_with_the_largest():
-    assert vanishing_report.spread([4.0, 1.0, None, 2.0, 8.0]) == pytest.approx(0.125)
+    assert vanishing.spread([4.0, 1.0, None, 2.0, 8.0]) == pytest.approx(0.125)
 
 
 def test_dip_compares_the_smallest_inner_gradient_with_the_smaller_end():
-    assert vanishing_report.dip([4.0, 1.0, None, 2.0, 8.0]) == pytest.approx(0.25)
+    assert vanishing.dip([4.0, 1.0, None, 2.0, 8.0]) == pytest.approx(0.25)
 
 
 def test_three_epochs_are_the_ends_of_the_thirds():
@@ -229,9 +227,11 @@ def depth_result():
 def test_depth_gap_is_worst_against_best_and_is_what_the_report_says():
     worst, mean = depth.gap(depth_result(), "digits", "LE")
     assert (worst, mean) == (pytest.approx(0.79), pytest.approx(0.80))
-    assert "LE is 80.0 points above STD (worst seed against best: +79.0)" in depth.says(
-        depth_result()
-    )
+    told = {claim.statement: claim for claim in depth.claims(depth_result())}
+    claim = told["digits: 11 layers learn with LE"]
+    assert claim.here == "+80.0 points to STD (worst seed against best: +79.0)" and claim.holds
+    assert told["digits: 11 layers do not"].holds
+    assert not told["digits: 5 layers learn without signals"].holds
 
 
 def test_dynamics_compares_the_default_with_the_paper():
@@ -241,8 +241,10 @@ def test_dynamics_compares_the_default_with_the_paper():
             "net, β 2, default": row(0.75, training_seconds=3.0),
         }
     }
-    assert "net, β 2: the default's phases end +25.0 points" in dynamics.says(result)
-    assert "4.0 times shorter" in dynamics.says(result)
+    accuracy, speed = dynamics.claims(result)
+    assert accuracy.statement.startswith("net, β 2: the default's phases train as well")
+    assert accuracy.here == "+25.0 points" and accuracy.holds
+    assert speed.here == "4.0 times as fast" and speed.holds
 
 
 def test_reached_is_the_first_epoch_at_a_level():
@@ -261,7 +263,7 @@ def test_the_report_tells_known_unknown_unfinished_and_missing_results(tmp_path)
     (tmp_path / "sparsity.json").write_text(json.dumps(other))
     cut = {"runs": {"LE": row(0.5)}, "finished": False, "seconds": 5}
     (tmp_path / "curves_paper.json").write_text(json.dumps(cut))
-    report.main(["--results", str(tmp_path)])
+    __main__.main(["report", "--results", str(tmp_path)])
     text = (tmp_path / "README.md").read_text()
     assert "![Fig. 1: depth](depth.png)" in text and depth.table(depth_result()) in text
     assert "## sparsity" in text and "2 × cpu, commit abcdef0123 with changes" in text
@@ -273,7 +275,59 @@ def test_the_report_tells_known_unknown_unfinished_and_missing_results(tmp_path)
 
 def test_the_report_of_the_committed_results_has_a_section_for_each(tmp_path):
     folder = ROOT / "benchmarks/results"
-    results = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
-    text = report.page(results, {path.name for path in folder.glob("*.png")})
-    for stem in results:
+    found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    text = report.page(found, {path.name for path in folder.glob("*.png")})
+    for stem in found:
         assert f"({stem}.json)" in text
+    assert text == (folder / "README.md").read_text()
+
+
+def test_every_picture_of_the_committed_results_is_drawn_from_its_json(tmp_path):
+    folder = ROOT / "benchmarks/results"
+    for path in folder.glob("*.json"):
+        shutil.copy(path, tmp_path)
+    __main__.main(["report", "--draw", "--results", str(tmp_path)])
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {path.name for path in folder.glob("*.png")}
+    assert (tmp_path / "README.md").read_text() == (folder / "README.md").read_text()
+
+
+def test_a_claim_is_judged_by_the_numbers_of_the_result():
+    """A worse number in a committed result turns the word in the last column."""
+    result = json.loads((ROOT / "benchmarks/results/gradients.json").read_text())
+    assert all(claim.holds for claim in gradients.claims(result))
+    result["signals"]["LE"]["slopes"]["centered"] = 1.2
+    holds = [claim.holds for claim in gradients.claims(result)]
+    assert holds == [False, True, True, True]
+    assert "**no**" in report.section("gradients", result, set())
+
+
+def test_a_result_is_kept_with_its_origin_and_marked_until_it_is_finished(tmp_path):
+    options = results.Options("depth", "tiny", tmp_path, command="python -m benchmarks depth")
+    options.keep({"runs": {"a": float("nan")}}, finished=False)
+    written = json.loads((tmp_path / "depth_tiny.json").read_text())
+    assert written["finished"] is False and written["runs"] == {"a": None}
+    assert written["versions"]["jax"] and written["device"]["count"] >= 1
+    assert "finished" not in options.keep({"runs": {}})
+    assert options.kept("runs", "other") == {"runs": {}}
+
+
+@pytest.mark.parametrize(
+    ("given", "own"),
+    [
+        ("solvers", {"problems": 5, "rounds": 3}),
+        ("step_time vgg5 digits_le --peer DIR", {"nets": ["vgg5", "digits_le"], "peer": "DIR"}),
+        ("graphs resnet13 --batch 8", {"nets": ["resnet13"], "batch": 8}),
+    ],
+)
+def test_a_benchmark_reads_its_own_arguments(given, own):
+    read = vars(__main__.parse(given.split()))
+    for key, value in own.items():
+        assert value == (len(read[key]) if key == "problems" else read[key])
+
+
+@pytest.mark.parametrize("given", ["step_time vgg8", "depth --scale huge", "depht"])
+def test_a_word_misspelt_on_the_command_line_is_refused(given, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        __main__.main(given.split())
+    assert "invalid choice" in capsys.readouterr().err

@@ -13,33 +13,34 @@ from chex import assert_trees_all_close
 from jaxep import Energy, Tolerance, energy_per_sample, equilibrium, phi_aug
 from jaxep.core.sweep import Sweep, free_objective
 from jaxep.nets import Targets, local_errors, vgg
+from tests.draws import inputs_of, params_of, states_of
 
 CLASSES = 3
 LAYERS = ("conv1", "conv2", "conv3", "fc1", "fc2")
 
 
-def build(gain, key, dtype=jnp.float64, batch=4):
-    net = vgg("5 6 M 7 M", (6, 5), (6, 6, 2), CLASSES, gain=gain)
-    net = net.with_heads(*local_errors(net.network, ["conv2"], CLASSES))
-    keys = jax.random.split(key, 3)
-    x = jax.random.normal(keys[0], (batch, 6, 6, 2), dtype)
-    targets = Targets(jax.random.randint(keys[1], (batch,), 0, CLASSES), 0.5)
-    params = jax.jit(net.init_params, static_argnums=1)(keys[2], dtype)
-    return net.energy("uniform"), params, x, targets
+NET = vgg("5 6 M 7 M", (6, 5), (6, 6, 2), CLASSES)
+NET = NET.with_heads(*local_errors(NET.network, ["conv2"], CLASSES))
+MODEL = NET.energy("uniform")  # one for all tests and examples: one compilation
+
+
+def draw(seed, gain=1.0):
+    """Parameters, a batch of 4, and states from U(0, 1)."""
+    return params_of(NET, seed, gain), inputs_of(NET, 4, seed), states_of(NET, 4, seed)
 
 
 def test_synchronous_sweep_is_sigma_of_the_gradient_of_phi_aug():
     with jax.enable_x64(True):
-        model, params, x, targets = build(2.0, jax.random.key(0))
-        states = model.init_states(jax.random.key(1), params, x)
+        params, x, states = draw(0, gain=2.0)
+        targets = Targets(jnp.asarray([0, 2, 1, 1]), 0.5)
         betas = jnp.asarray([0.5, -0.5])
         both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf + 0.1]), states)
-        objective = free_objective(model, params, x).nudged(targets, betas)
+        objective = free_objective(MODEL, params, x).nudged(targets, betas)
         moved = jax.jit(Sweep.over(objective, both, "synchronous"))(both)
         climb = jax.jit(jax.grad(phi_aug, 3), static_argnums=0)
         for phase, beta in enumerate(betas):
             start = jax.tree.map(lambda leaf, phase=phase: leaf[phase], both)
-            slope = climb(model, params, x, start, targets, beta)
+            slope = climb(MODEL, params, x, start, targets, beta)
             expected = jax.tree.map(lambda leaf: jnp.clip(leaf, 0, 1), slope)
             got = jax.tree.map(lambda leaf, phase=phase: leaf[phase], moved)
             assert_trees_all_close(got, expected, rtol=1e-12, atol=1e-12)
@@ -47,16 +48,15 @@ def test_synchronous_sweep_is_sigma_of_the_gradient_of_phi_aug():
 
 def test_alternating_sweep_moves_the_second_block_from_the_new_first_one():
     with jax.enable_x64(True):
-        model, params, x, _ = build(2.0, jax.random.key(0))
-        states = model.init_states(jax.random.key(1), params, x)
-        once_all = jax.jit(Sweep.over(free_objective(model, params, x), states, "synchronous"))
+        params, x, states = draw(0, gain=2.0)
+        once_all = jax.jit(Sweep.over(free_objective(MODEL, params, x), states, "synchronous"))
         for numbers in ((0, 1, 0, 1, 0), (1, 0, 1, 0, 1)):
             blocks = dict(zip(LAYERS, numbers, strict=True))
             once = once_all(states)
             half = {name: once[name] if blocks[name] == 0 else states[name] for name in LAYERS}
             twice = once_all(half)
             expected = {name: twice[name] if blocks[name] == 1 else half[name] for name in LAYERS}
-            ordered = free_objective(dataclasses.replace(model, blocks=blocks), params, x)
+            ordered = free_objective(dataclasses.replace(MODEL, blocks=blocks), params, x)
             got = jax.jit(Sweep.over(ordered, states, "alternating"))(states)
             assert_trees_all_close(got, expected, rtol=1e-12)
 
@@ -65,12 +65,10 @@ def test_alternating_sweep_moves_the_second_block_from_the_new_first_one():
 def test_alternating_sweeps_remember_pools_and_stay_the_same(blocks):
     """Carried places of maxima change no number, and a sweep costs what a synchronous one does."""
     with jax.enable_x64(True):
-        net = vgg("8 8 M 8 M 8 M 8", (4,), (16, 16, 3), CLASSES, gain=2.0)
+        net = vgg("8 8 M 8 M 8 M 8", (4,), (16, 16, 3), CLASSES)
         blocks = dict(zip(net.network.layer_names, blocks, strict=True))
         model = dataclasses.replace(net.energy("uniform"), blocks=blocks)
-        params = net.init_params(jax.random.key(0), jnp.float64)
-        x = jax.random.normal(jax.random.key(1), (4, 16, 16, 3), jnp.float64)
-        states = model.init_states(jax.random.key(2), params, x)
+        params, x, states = params_of(net, gain=2.0), inputs_of(net, 4), states_of(net, 4)
 
         # The same Φ as a plain function, which keeps nothing.
         plain = dataclasses.replace(model, phi=model.phi.phi)
@@ -97,18 +95,9 @@ def test_alternating_sweeps_remember_pools_and_stay_the_same(blocks):
 @hypothesis.settings(max_examples=30, deadline=None)
 def test_energy_never_rises_under_alternating_updates(seed, gain, relaxation):
     with jax.enable_x64(True):
-        params, x, states = _draw(seed)
-        energies = _energies(jax.tree.map(lambda p: gain * p, params), x, states, relaxation)
+        energies = _energies(*draw(seed, gain), relaxation)
         rises = jnp.diff(energies, axis=0)
         assert rises.max() <= 1e-10 * jnp.abs(energies).max()
-
-
-MODEL, *_ = build(1.0, jax.random.key(0), jnp.float32)  # one for all examples: one compilation
-
-
-def _draw(seed):
-    model, params, x, _ = build(1.0, jax.random.key(seed))
-    return params, x, model.init_states(jax.random.key(seed + 1), params, x)
 
 
 @functools.partial(jax.jit, static_argnums=3)
@@ -152,9 +141,8 @@ def test_blocks_and_activations_are_prefixes_of_the_states():
 @pytest.mark.parametrize("order", ["synchronous", "alternating"])
 def test_over_relaxation_has_the_same_fixed_point(order):
     with jax.enable_x64(True):
-        model, params, x, _ = build(0.4, jax.random.key(3))
+        params, x, start = draw(4, gain=0.4)  # max pools have several equilibria; here all meet
         solvers = Tolerance(3000, order, tol=1e-13), Tolerance(3000, order, 0.7, tol=1e-13)
-        start = jax.random.key(1)
         settle = jax.jit(equilibrium, static_argnums=(0, 1))
-        plain, relaxed = (settle(model, s, params, x, start).states for s in solvers)
+        plain, relaxed = (settle(MODEL, s, params, x, None, start).states for s in solvers)
         assert_trees_all_close(plain, relaxed, atol=1e-10)

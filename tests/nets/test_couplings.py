@@ -1,5 +1,6 @@
 """Fast paths equal textbook convolutions and `reduce_window`, in value and in every derivative."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,8 +10,8 @@ from chex import assert_trees_all_close
 
 from benchmarks.baselines import textbook
 from jaxep.nets import winograd
-from jaxep.nets.couplings import Conv, Dense, Identity
-from jaxep.nets.lowerings import Direct, Matrix
+from jaxep.nets.couplings import Conv, Coupling, Dense, Identity, uniform_init
+from jaxep.nets.lowerings import Direct, Matrix, Patches
 from jaxep.nets.pools import averaged, first_maxima, picked
 from jaxep.nets.winograd import Winograd
 
@@ -38,6 +39,15 @@ def test_max_pool_equals_reduce_window_also_in_ties(shape):
     assert_trees_all_close(jax.vjp(max_pool, x)[1](cotangent), pullback(cotangent))
 
 
+@pytest.mark.parametrize("shape", [(2, 4, 6, 3), (1, 5, 7, 2), (3, 2, 3, 1)])
+def test_average_pool_equals_reduce_window(shape):
+    x = random(0, *shape)
+    value, pullback = jax.vjp(textbook.average_pool, x)
+    cotangent = random(1, *value.shape)
+    assert_trees_all_close(averaged(x), value)
+    assert_trees_all_close(jax.vjp(averaged, x)[1](cotangent), pullback(cotangent))
+
+
 def test_max_pool_derivative_is_linear_and_transposes_itself():
     x, tangent, cotangent = random(0, 2, 4, 4, 3), random(1, 2, 4, 4, 3), random(2, 2, 2, 2, 3)
     pushed = jax.jvp(max_pool, (x,), (tangent,))[1]
@@ -54,15 +64,46 @@ CONVS = [
         ("winograd", [(6, 4), (2, 2)]),
     )
     for size in sizes
-    for pool in (None, "max", "average")
-    for padding in (0, 1)
+    for pool, padding in ((None, 0), (None, 1), ("max", 0), ("max", 1), ("average", 1))
     if min(size) + 2 * padding >= 4
 ]
 
 
-@pytest.mark.parametrize("coupling", CONVS, ids=str)
-def test_conv_equals_textbook_in_value_and_derivatives(coupling, monkeypatch):
+# Every way to stride, on maps whose last row it may leave out.
+STRIDED = [
+    Conv((*size, 3), 5, kernel_size, 2, padding, lowering=lowering)
+    for lowering in ("convolution", "patches", "dense")
+    for size, kernel_size, padding in (
+        ((7, 8), 1, 0),
+        ((8, 6), 3, 1),
+        ((7, 8), 3, 0),
+        ((7, 8), 5, 2),
+    )
+]
+OTHERS = [
+    Conv((6, 7, 2), 4, 1, 1, 0),
+    Conv((6, 7, 2), 4, 1, 1, 2, "average"),
+    Conv((6, 7, 2), 4, 5, 1, 0),
+    Conv((6, 7, 2), 4, 5, 1, 2, "max"),
+    Conv((3, 4, 2), 4, 4, 3, 1),
+    Conv((9, 8, 2), 4, 2, 3, 1, lowering="convolution"),
+    Conv((6, 4, 3), 5, use_bias=False),
+    Conv((7, 8, 3), 5, 3, 2, 1, "max", use_bias=False),
+    Conv((7, 8, 3), 5, 3, 2, 1, "average"),
+    Dense((2, 3), 4),
+    Dense((6,), 4, use_bias=False),
+    Identity((4, 3, 2)),
+]
+
+
+@pytest.mark.parametrize("coupling", [*CONVS, *STRIDED, *OTHERS], ids=str)
+def test_coupling_equals_textbook_in_value_and_derivatives(coupling, monkeypatch):
     monkeypatch.setattr(winograd, "TILES", 2)  # minimal filtering takes shares of larger batches
+    assert_equals(coupling, functools.partial(textbook.drive, coupling))
+
+
+def assert_equals(coupling, drive):
+    """C and all its derivatives are those of `drive`, a function of parameters and `lower`."""
     params = coupling.init(jax.random.key(0), 1.0, jnp.float64)
     lower = random(1, 2, *coupling.in_shape)
     upper = random(2, 2, *coupling.out_shape)
@@ -71,7 +112,7 @@ def test_conv_equals_textbook_in_value_and_derivatives(coupling, monkeypatch):
         return jnp.sum(upper * coupling.apply(coupling.prepare(params), lower))
 
     def slow(params, lower):
-        return jnp.sum(upper * textbook.drive(coupling, params, lower))
+        return jnp.sum(upper * drive(params, lower))
 
     def second(energy):
         """d/dw |dE/dlower|², what BPTT and implicit gradients differentiate."""
@@ -82,7 +123,7 @@ def test_conv_equals_textbook_in_value_and_derivatives(coupling, monkeypatch):
         slope = functools.partial(jax.grad(energy, 0), params)
         return jax.jit(lambda x: jax.jvp(slope, (x,), (x + 1,))[1])(lower)
 
-    assert coupling.out_shape == textbook.drive(coupling, params, lower).shape[1:]
+    assert coupling.out_shape == drive(params, lower).shape[1:]
     assert_trees_all_close(fast(params, lower), slow(params, lower), rtol=1e-12)
     gradients = [jax.jit(jax.grad(energy, (0, 1)))(params, lower) for energy in (fast, slow)]
     assert_trees_all_close(*gradients, atol=1e-12)
@@ -90,9 +131,45 @@ def test_conv_equals_textbook_in_value_and_derivatives(coupling, monkeypatch):
     assert_trees_all_close(curvature(fast), curvature(slow), atol=1e-11)
 
 
+@dataclasses.dataclass(frozen=True)
+class Depthwise(Coupling):
+    """What a user writes: a 3x3 kernel for each channel."""
+
+    in_shape: tuple[int, int, int]
+
+    @property
+    def out_shape(self):
+        return self.in_shape
+
+    def init(self, key, gain=1.0, dtype=jnp.float32):
+        return {"kernel": uniform_init(key, (3, 3, 1, self.in_shape[-1]), 9, gain, dtype)}
+
+    def apply(self, operators, lower):
+        numbers, channels = ("NHWC", "HWIO", "NHWC"), self.in_shape[-1]
+        return jax.lax.conv_general_dilated(
+            lower, operators["kernel"], (1, 1), "SAME", None, None, numbers, channels
+        )
+
+
+def test_a_coupling_of_a_user_needs_shapes_init_and_apply():
+    def drive(params, lower):
+        padded = jnp.pad(lower, [(0, 0), (1, 1), (1, 1), (0, 0)])
+        places = [(i, j) for i in range(3) for j in range(3)]
+        return sum(params["kernel"][i, j, 0] * padded[:, i : i + 5, j : j + 4] for i, j in places)
+
+    coupling = Depthwise((5, 4, 3))
+    assert_equals(coupling, drive)
+    params = coupling.init(jax.random.key(0), 1.0, jnp.float64)
+    lower = random(1, 2, 5, 4, 3)
+    value, kept = coupling.apply_and_cache(coupling.prepare(params), lower, None)
+    assert kept == ()
+    assert_trees_all_close(value, drive(params, lower), rtol=1e-12)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("padding", [0, 1])
-def test_weight_gradient_of_an_accelerator_equals_that_of_the_cpu(padding, monkeypatch):
-    coupling = Conv((5, 4, 3), 6, padding=padding, lowering="convolution")
+def test_weight_gradient_of_an_accelerator_equals_that_of_the_cpu(stride, padding, monkeypatch):
+    coupling = Conv((5, 4, 3), 6, stride=stride, padding=padding, lowering="convolution")
     params = coupling.init(jax.random.key(0), 1.0, jnp.float64)
     lower, upper = random(1, 2, 5, 4, 3), random(2, 2, *coupling.out_shape)
 
@@ -113,7 +190,9 @@ def test_indices_found_before_give_the_same_derivatives_without_the_convolution_
     assert_trees_all_close(coupling.apply_and_cache(operators, lower, indices)[0], value)
 
     def pull(lower, indices):
-        return jax.grad(lambda x: jnp.sum(upper * coupling.apply_and_cache(operators, x, indices)[0]))(lower)
+        return jax.grad(
+            lambda x: jnp.sum(upper * coupling.apply_and_cache(operators, x, indices)[0])
+        )(lower)
 
     assert_trees_all_close(pull(lower, indices), pull(lower, None), atol=1e-14)
     flops = [
@@ -135,6 +214,9 @@ def test_indices_found_before_give_the_same_derivatives_without_the_convolution_
         ((8, 8, 16), 64, {}, Direct),
         ((7, 7, 64), 64, {}, Direct),
         ((8, 8, 64), 64, {"kernel_size": 5, "padding": 2}, Direct),
+        ((32, 32, 128), 128, {"stride": 2}, Direct),
+        ((4, 4, 512), 512, {"stride": 2}, Patches),
+        ((16, 16, 128), 256, {"kernel_size": 1, "stride": 2, "padding": 0}, Patches),
     ],
 )
 def test_auto_takes_what_is_fast_on_the_cpu_and_the_backends_own_elsewhere(
@@ -145,6 +227,46 @@ def test_auto_takes_what_is_fast_on_the_cpu_and_the_backends_own_elsewhere(
     assert isinstance(coupling.method, kind)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert isinstance(coupling.method, Direct)
+
+
+@pytest.mark.parametrize("coupling", [Conv((5, 4, 3), 6, use_bias=False), Dense((5,), 6, False)])
+def test_without_a_bias_the_kernel_is_all_that_is_drawn(coupling):
+    params = coupling.init(jax.random.key(0), 0.5)
+    kernel = uniform_init(jax.random.key(0), params["kernel"].shape, coupling.fan_in, 0.5, "f4")
+    assert_trees_all_close(params, {"kernel": kernel}, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"in_shape": (8, 8)}, r"in_shape = \(8, 8\): must be \(height, width, channels\)"),
+        ({"features": 0}, "features = 0: must be an integer of at least 1"),
+        ({"stride": 0}, "stride = 0: must be an integer of at least 1"),
+        ({"kernel_size": 2.5}, "kernel_size = 2.5: must be an integer of at least 1"),
+        ({"padding": -1}, "padding = -1: must be an integer of at least 0"),
+        ({"kernel_size": 9, "padding": 1}, "kernel_size = 9: must be at most 7 on a 8x5 map"),
+        ({"pool": "mean"}, "pool = 'mean': must be one of max, average"),
+        ({"pool": "max", "stride": 5}, "pool = 'max': must be None.* a 2x1 map"),
+        ({"lowering": "fft"}, "lowering = 'fft': must be one of auto, convolution"),
+        ({"lowering": "winograd"}, "lowering = 'winograd': must be another one"),
+    ],
+)
+def test_a_convolution_that_cannot_be_is_refused_with_a_sentence(options, sentence):
+    with pytest.raises(ValueError, match=f"^Conv: {sentence}"):
+        Conv(**{"in_shape": (8, 5, 3), "features": 4, **options})
+
+
+@pytest.mark.parametrize("coupling", [Conv((6, 4, 3), 5), Dense((6,), 5), Identity((6,))], ids=str)
+def test_a_lower_layer_of_another_shape_is_refused_with_a_sentence(coupling):
+    operators = coupling.prepare(coupling.init(jax.random.key(0)))
+    sentence = rf"{type(coupling).__name__}: lower is \[2, 7\]: must be \[batch, 6"
+    with pytest.raises(ValueError, match=sentence):
+        coupling.apply(operators, jnp.zeros((2, 7)))
+
+
+def test_dense_refuses_to_have_no_neurons():
+    with pytest.raises(ValueError, match="Dense: features = 0: must be an integer of at least 1"):
+        Dense((3,), 0)
 
 
 def test_dense_flattens_its_input():

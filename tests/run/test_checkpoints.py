@@ -1,6 +1,5 @@
 """Checkpoints: what is restored is what was saved, or it is said that it is not."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -163,11 +162,10 @@ os._exit(9)
 
 def test_a_disk_without_room_is_found_before_the_save(tmp_path, monkeypatch):
     save_run(tmp_path)
-    space = os.statvfs(tmp_path)
+    space = shutil.disk_usage(tmp_path)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.restore(make_state(0))
-        full = os.statvfs_result((*space[:4], 1, *space[5:]))
-        monkeypatch.setattr(os, "statvfs", lambda path: full)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: space._replace(free=4096))
         with pytest.raises(CheckpointError, match="cannot be written: No space left on device"):
             checkpoints.save(3, make_state(3), {})
     assert steps_on_disk(tmp_path) == [1, 2]

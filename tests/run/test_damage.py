@@ -5,9 +5,10 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from jaxep.run.checkpoints import Checkpoints
+from jaxep.run.checkpoints import Checkpoints, read_state
 from jaxep.run.errors import CheckpointError
 from tests.saved import assert_same, cut_in_half, largest_file, make_state, save_run, steps_on_disk
 
@@ -101,6 +102,33 @@ def test_the_state_of_another_network_is_refused(tmp_path, change, said):
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(CheckpointError) as error:
         checkpoints.restore(change(make_state(0)))
     assert said in str(error.value) and str(directory / "2") in str(error.value)
+
+
+def test_numbers_of_another_precision_are_no_other_network(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"accuracy": jnp.zeros(3), "step": jnp.zeros((), jnp.int32)}, {})
+    template = {"accuracy": np.zeros(3), "step": np.zeros((), np.int64)}
+    with pytest.raises(CheckpointError) as error:
+        read_state(tmp_path, template)
+    assert str(error.value) == (
+        f"{tmp_path / 'checkpoints/1'} was saved with JAX_ENABLE_X64 off: accuracy is float32[3] "
+        "there, float64[3] here"
+    )
+    with pytest.raises(CheckpointError, match="another network: step is int32"):
+        read_state(tmp_path, {**template, "step": np.zeros((), np.float64)})
+
+
+def test_a_network_of_the_former_layout_is_told_as_such_and_a_teacher_is_read(tmp_path):
+    kernel = jnp.arange(4.0)
+    old = {"params": {"layers": ({"kernel": kernel},), "readout": {"kernel": kernel}}}
+    new = {"params": {"edges": {"conv1": {"kernel": kernel}}, "heads": {}, "layers": {}}}
+    teacher = {"params": {"Conv_0": {"kernel": kernel}}, "extra": {"BatchNorm_0": kernel}}
+    for name, state in (("old", old), ("teacher", teacher)):
+        with Checkpoints(tmp_path / name) as checkpoints:
+            checkpoints.save(1, state, {"test_acc": 0.5})
+    with pytest.raises(CheckpointError, match="made by an older jaxep.*train again"):
+        read_state(tmp_path / "old", new)
+    assert_same(read_state(tmp_path / "teacher", teacher, best=True)[0], teacher)
 
 
 def test_the_user_sees_one_line_of_a_damage_and_nothing_of_orbax(tmp_path):

@@ -28,8 +28,16 @@ def test_is_finite(tree, changes, expected):
     assert bool(is_finite(tree, metrics)) is expected
 
 
-GRADS = {"layers": ({"kernel": jnp.ones(3), "bias": jnp.ones(2)}, {"kernel": jnp.ones(2)})}
-BAD = {"layers": (GRADS["layers"][0], {"kernel": jnp.array([1.0, jnp.nan])})}
+NAN = jnp.array([1.0, jnp.nan])
+GRADS = {
+    "edges": {
+        "conv1": {"kernel": jnp.ones(3), "bias": jnp.ones(2)},
+        "conv2": {"kernel": jnp.ones(2)},
+    },
+    "heads": {"le_conv2": {"kernel": jnp.ones(2)}},
+    "layers": {"res1_a": {"bias": jnp.ones(2)}},
+}
+BAD = {**GRADS, "edges": {**GRADS["edges"], "conv2": {"kernel": NAN}}}
 
 
 @pytest.mark.parametrize(
@@ -43,8 +51,23 @@ BAD = {"layers": (GRADS["layers"][0], {"kernel": jnp.array([1.0, jnp.nan])})}
     ],
 )
 def test_a_diagnosis_names_layer_and_cause(grads, changes, words):
-    text = diagnosis(grads, {**FINITE, **changes}, ("conv1", "conv2"))
+    text = diagnosis(grads, {**FINITE, **changes})
     assert all(word in text for word in words), text
+    assert "conv1" not in text
+
+
+@pytest.mark.parametrize(
+    ("grads", "named"),
+    [
+        ({"edges": {"a.1": {"kernel": NAN, "bias": NAN}, "b": {"kernel": NAN}}}, "of a.1, b:"),
+        ({**GRADS, "heads": {"le_conv2": {"kernel": NAN}}}, "of le_conv2:"),
+        ({**GRADS, "layers": {"res1_a": {"bias": NAN}}}, "of res1_a:"),
+        ({"Conv_0": {"kernel": NAN}, "Dense_0": {"bias": jnp.ones(2)}}, "of Conv_0:"),
+        ({"edges": NAN}, "of edges:"),
+    ],
+)
+def test_a_diagnosis_names_the_parts_of_any_tree(grads, named):
+    assert f"the gradients {named}" in diagnosis(grads, FINITE)
 
 
 def row(**changes):
@@ -52,26 +75,28 @@ def row(**changes):
 
 
 def layer(zeros, ones, name="conv2"):
-    return {"layer": name, "zeros": zeros, "ones": ones}
+    return {name: {"zeros": zeros, "ones": ones}}
 
 
 def test_a_healthy_run_is_not_talked_about():
     """The extremes of digits_le and digits_deep_le, a readout, a teacher's rows."""
-    rows = [layer(0.95, 0.0), layer(0.6, 0.33), layer(math.nan, math.nan), {"layer": "Dense_0"}]
+    rows = (
+        layer(0.95, 0.0, "conv1") | layer(0.6, 0.33) | {"readout": {"gradient": 0.1}, "Dense_0": {}}
+    )
     assert warnings(row(), rows, 55) == {}
-    assert warnings({"epoch": 1, "skipped": 0}, [], 55) == {}
+    assert warnings({"epoch": 1, "skipped": 0}, {}, 55) == {}
 
 
 @pytest.mark.parametrize(
     ("changes", "rows", "about", "words"),
     [
-        ({}, [layer(1.0, 0.0)], ("dead", "conv2"), ["update 165", "conv2 are 0", "gain"]),
-        ({}, [layer(0.0, 0.99)], ("saturated", "conv2"), ["update 165", "conv2 are 1", "beta"]),
-        ({"free_residual": 0.07}, [], ("unsettled", ""), ["update 165", "7%", "t_free"]),
-        ({"skipped": 2}, [], ("skipped", "3"), ["2 of 55 updates", "learning_rates"]),
+        ({}, layer(1.0, 0.0), ("dead", "conv2"), ["update 165", "conv2 are 0", "gain"]),
+        ({}, layer(0.0, 0.99), ("saturated", "conv2"), ["update 165", "conv2 are 1", "beta"]),
+        ({"free_residual": 0.07}, {}, ("unsettled", ""), ["update 165", "7%", "t_free"]),
+        ({"skipped": 2}, {}, ("skipped", "3"), ["2 of 55 updates", "learning_rates"]),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(changes, rows, about, words):
-    found = warnings(row(**changes), [layer(0.5, 0.1, "conv1"), *rows], 55)
+    found = warnings(row(**changes), layer(0.5, 0.1, "conv1") | rows, 55)
     assert set(found) == {about}
     assert "\n" not in found[about] and all(word in found[about] for word in words), found

@@ -22,7 +22,6 @@ from jaxep.run.reporting import (
     Reporter,
     read_layers,
     read_metrics,
-    write_atomically,
     write_summary,
 )
 
@@ -32,7 +31,7 @@ def row(epoch, **columns):
     return {**values, "free_steps": 250, "nudge_steps": 50, "epoch": epoch, **columns}
 
 
-def report(workdir, epochs, start=1, total=3, layers=()):
+def report(workdir, epochs, start=1, total=3, layers=None):
     with Reporter(workdir, total_epochs=total, start_epoch=start) as reporter:
         for epoch in epochs:
             reporter.epoch(row(epoch, train_loss=epoch / 3), layers)
@@ -73,7 +72,7 @@ def test_float32_comes_back_bit_for_bit(tmp_path):
     values = values[np.isfinite(values)]
     with Reporter(tmp_path, total_epochs=1, start_epoch=1) as reporter:
         # One write of many layers: the tables are written anew at every epoch.
-        layers = [{"layer": f"a,{i}", "activity": v} for i, v in enumerate(values)]
+        layers = {f"a,{i}": {"activity": v} for i, v in enumerate(values)}
         reporter.epoch(row(1, train_loss=jnp.float32(values[0])), layers)
     rows = read_layers(tmp_path / "layers.csv")
     back = np.array([r["activity"] for r in rows], np.float32)
@@ -100,8 +99,58 @@ def test_an_unknown_column_is_refused(tmp_path):
     assert read_metrics(tmp_path / "metrics.csv")["epoch"] == []
 
 
+def test_what_a_row_does_not_have_is_an_empty_cell(tmp_path):
+    report(tmp_path, [1], layers={"κ,1": {"activity": 0.5}, "readout": {"gradient": 0.25}})
+    first, second = read_layers(tmp_path / "layers.csv")
+    empty = dict.fromkeys(LAYER_COLUMNS[2:])
+    assert first == {**empty, "epoch": 1, "layer": "κ,1", "activity": 0.5}
+    assert second == {**empty, "epoch": 1, "layer": "readout", "gradient": 0.25}
+    assert "nan" not in (tmp_path / "layers.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "warnings"), [(BrokenPipeError(32, "Broken pipe"), 0), (OSError(28, "full"), 1)]
+)
+def test_a_stdout_that_fails_costs_no_row(error, warnings, tmp_path, monkeypatch, capsys):
+    """A reader may leave; a full disk under a log is told of once."""
+
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise error
+
+    monkeypatch.setattr(sys, "stdout", Broken())
+    report(tmp_path, [1, 2, 3])
+    assert read_metrics(tmp_path / "metrics.csv")["epoch"] == [1, 2, 3]
+    err = capsys.readouterr().err
+    assert err.count("warning: stdout cannot be written (full): ") == warnings
+    assert len(err.splitlines()) == warnings
+
+
+def test_a_terminal_that_is_gone_costs_no_row(tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def isatty(self):
+            return True
+
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with Reporter(tmp_path, total_epochs=1, start_epoch=1) as reporter:
+        reporter.progress(1, 2)
+        reporter.progress(2, 2)
+        reporter.epoch(row(1))
+    assert read_metrics(tmp_path / "metrics.csv")["epoch"] == [1]
+
+
+def test_without_streams_a_run_is_reported_to_its_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    report(tmp_path, [1])
+    assert read_metrics(tmp_path / "metrics.csv")["epoch"] == [1]
+
+
 def test_resuming_drops_the_rows_that_come_again(tmp_path):
-    layers = [{"layer": "conv0", "activity": 0.1}, {"layer": "out", "activity": 0.2}]
+    layers = {"conv0": {"activity": 0.1}, "out": {"activity": 0.2}}
     report(tmp_path, [1, 2, 3], layers=layers)
     kept = (tmp_path / "metrics.csv").read_text().splitlines()[:2]
     with Reporter(tmp_path, total_epochs=3, start_epoch=2) as reporter:
@@ -141,7 +190,7 @@ def test_a_killed_run_leaves_whole_rows(tmp_path):
 import os
 from jaxep.run.reporting import Reporter
 with Reporter({str(tmp_path)!r}, total_epochs=3, start_epoch=1) as reporter:
-    reporter.epoch({{"epoch": 1, "test_acc": 0.5}}, [{{"layer": "conv0", "activity": 1}}])
+    reporter.epoch({{"epoch": 1, "test_acc": 0.5}}, {{"conv0": {{"activity": 1}}}})
     os._exit(9)
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 9
@@ -189,7 +238,7 @@ def test_on_a_terminal_a_bar_and_the_line(tmp_path, capsys, monkeypatch):
 
 
 def test_tensorboard_events(tmp_path, caplog):
-    layers = [{"layer": "conv0", "activity": 0.25, "gradient": 1e-3, "displacement": None}]
+    layers = {"conv0": {"activity": 0.25, "gradient": 1e-3, "displacement": None}}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with Reporter(tmp_path, total_epochs=2, start_epoch=1) as reporter:
@@ -205,7 +254,7 @@ def test_tensorboard_events(tmp_path, caplog):
 
 def test_tensorboard_is_told_all_again_by_a_resumption(tmp_path):
     """A kill loses the events of some seconds, and never a row of the tables."""
-    layers = [{"layer": "conv0", "activity": 0.25, "zeros": 0.5}]
+    layers = {"conv0": {"activity": 0.25, "zeros": 0.5}}
     report(tmp_path, [1, 2], layers=layers)
     for path in tmp_path.glob("events*"):
         path.unlink()
@@ -257,14 +306,6 @@ def test_summary_of_a_run_without_an_accuracy_is_json(tmp_path, accuracies):
 
     summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse)
     assert summary["final_test_accuracy"] is None and summary["best_test_accuracy"] is None
-
-
-def test_write_atomically_replaces_text_and_bytes(tmp_path):
-    path = tmp_path / "file"
-    write_atomically(path, "κ")
-    assert path.read_text(encoding="utf-8") == "κ"
-    write_atomically(path, b"\x00")
-    assert path.read_bytes() == b"\x00" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_layer_columns():

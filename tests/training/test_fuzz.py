@@ -97,30 +97,36 @@ TYPED = {
         "0",
         "99999999999 M 4 M",
         "4v 4v 4v 4v",
+        "4k5s2 A",
+        "R4",
         "\u0664 M",
     ],
-    "dataset": ["digits", "mnist", "", "DIGITS"],
+    "dataset": ["digits", "imagenet", "", "DIGITS", "x.npz"],
+    "dense_activation": ["tanh", "softplus", "linear", "gelu"],
     "epochs": ["1", "0", "2147483647", "1e3", "one"],
     "estimator": ["ep", "bptt", "implicit", "backprop"],
     "eval_batch_size": ["1", "7", "2147483647", "0"],
-    "gain": ["1e-30", "1e38", "0", "nan", "-inf"],
+    "gain": ["1e-30", "1e38", "0", "nan", "-inf", "(1, 1, 1, 1)", "{'conv9': 1}", "{'default': 2}"],
     "hidden": ["(8,)", "(0,)", "(2147483647,)", "(8.5,)", "8", "('a',)", "()", "(8,"],
     "kappa": ["0", "1e30", "-1", "nan"],
-    "learning_rates": ["(0, 0, 0, 0)", "(1e38,)*4", "(0.1,)", "(nan, 0, 0, 0)", "None"],
+    "learning_rates": ["(0, 0, 0, 0)", "(1e38,)*4", "(0.1,)", "(nan, 0, 0, 0)", "None", "0.01"],
     "momentum": ["0", "0.999", "1", "-0.1"],
     "name": ["a b", "x/y", "", "\n"],
     "on_divergence": ["stop", "skip", "ask"],
+    "nesterov": ["True", "false", "maybe"],
+    "optimizer": ["adam", "adamw", "sgd", "lion"],
     "order": ["synchronous", "alternating", "random"],
     "output_loss": ["squared_error", "cross_entropy", "hinge"],
     "relaxation": ["1.9", "0", "2", "nan"],
     "seed": ["4294967295", "4294967296", "-1", "0.5"],
     "signal": ["none", "le", "kd", "kdw", "x"],
-    "signal_layers": ["(0, 1, 2)", "(3,)", "(0, 0)", "()", "(-1,)"],
+    "signal_layers": ["(0, 1, 2)", "(3,)", "(0, 0)", "()", "(-1,)", "conv1", "('fc1', 0)"],
     "solver": ["tolerance", "anderson", "newton"],
     "t_free": ["1", "0", "-5"],
     "tau": ["1e-30", "1e30", "0", "nan"],
     "test_size": ["10", "9", "0", "99999", "-1"],
     "tol_free": ["1e-30", "0", "inf"],
+    "wiring": ["all", "chain"],
     "train_size": ["10", "30", "9", "99999", "2147483648"],
 }
 CASES = st.dictionaries(st.sampled_from(sorted(TYPED)), st.integers(0, 8), min_size=1, max_size=2)
@@ -181,13 +187,14 @@ WRONG_DATA = {
 def test_wrong_data_is_one_line_and_leaves_nothing(wrong, tmp_path):
     images, labels, said = WRONG_DATA[wrong]
     program = (
-        "import numpy as np, jaxep.training.data as data\nfrom jaxep import cli\n"
-        f"part = data.Split({images}, {labels})\n"
-        "data._cifar = lambda *_: (part, part)\n"
-        "cli.main()\n"
+        "import sys, numpy as np\nfrom jaxep import cli\nfrom jaxep.training.sources import SPECS\n"
+        f"part = {images}, {labels}\n"
+        "spec = SPECS['cifar10']._replace(load=lambda data_dir: (part, part))\n"
+        "SPECS['cifar10'] = spec\n"
+        "cli.main(['train', *sys.argv[1:]])\n"
     )
     words = command(tmp_path / "run", dataset="cifar10")
-    status, _, err = run([words[0], "-c", program, *words[2:]], PYTHONPATH=str(ROOT))
+    status, _, err = run([words[0], "-c", program, *words[2:]])
     assert not ended_well(status, err, tmp_path / "run") and said in err
 
 

@@ -113,11 +113,13 @@ def test_divergence_stops_with_status_3_and_is_skipped_where_the_config_says_so(
     assert row["skipped"] == "2" and row["train_loss"] == "nan"
 
 
-def test_the_same_command_on_a_finished_run_does_nothing(finished):
+def test_the_same_command_on_a_finished_run_says_so_and_does_nothing(finished):
     workdir, _ = finished
     before = rows(workdir)
     result = train(workdir, epochs=3)
-    assert result.returncode == 0 and result.stdout == ""
+    assert result.returncode == 0 and result.stderr == ""
+    (line,) = result.stdout.splitlines()
+    assert line.startswith(f"{workdir} is finished: 3 epochs")
     assert rows(workdir) == before
 
 
@@ -131,6 +133,16 @@ def refused(result, *words):
 def test_another_config_over_an_old_run_is_refused_with_the_keys_that_differ(finished):
     workdir, _ = finished
     refused(train(workdir, epochs=3, beta=0.7), "beta = ", "0.7 here")
+    refused(train(workdir, epochs=4), "3 there, 4 here (lr_schedule = cosine ends with the last")
+
+
+def test_settings_of_every_type_are_given_on_the_command_line(finished, tmp_path):
+    """A number, a tuple and names for one key, and the last of two: all but `name` of the run."""
+    workdir, _ = finished
+    for rates in ("0.01", "{'default': 0.01}"):
+        refused(train(workdir, epochs=3, learning_rates=rates), "learning_rates = [0.01, 0.01")
+    again = "--config.signal_layers=('conv2',)"
+    refused(train(workdir, again, epochs=3), 'signal_layers = [0] there, ["conv2"] here')
 
 
 def test_a_corrupt_checkpoint_is_refused(finished, tmp_path):
@@ -153,7 +165,8 @@ BAD = [
     ({"beta": 0.0}, "config.beta = 0.0: must be a number over 0"),
     ({"signal_layers": "(9,)"}, "config.signal_layers = (9,): must be different neuron layers"),
     ({"learning_rates": "(0.1,)"}, "must be 4 numbers"),
-    ({"conv": "4 M 4 M 4 M 4 M"}, "leave nothing of a 1x1 map"),
+    ({"conv": "4 M 4 M 4 M 4 M"}, "a 1x1 map"),
+    ({"dataset": "mnist.npz"}, "'mnist.npz': there is no such file"),
     ({"batch_size": 61}, "config.batch_size = 61: at most 60"),
 ]
 

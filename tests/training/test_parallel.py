@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -179,3 +180,42 @@ def test_equal_processes_agree_and_one_has_nobody_to_ask(monkeypatch):
     parallel.must_agree({"anything": object()})
     gathered(monkeypatch, FACTS, dict(reversed(FACTS.items())), FACTS)
     parallel.must_agree(FACTS)
+
+
+MEETING = """
+import sys, jax
+from jaxep.run.errors import SettingsError
+from jaxep.training import parallel
+port, number = sys.argv[1:]
+parallel.join(f"127.0.0.1:{port}", int(number), 2)
+parallel.must_agree({"config.seed": 7})
+try:
+    parallel.must_agree({"config.seed": 7, "config.beta": [0.5, 0.25][int(number)], "x": "é" * 99})
+except SettingsError as error:
+    print(error)
+"""
+
+
+def test_two_real_processes_are_both_told(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEETING, port, number],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in "01"
+    ]
+    try:
+        ends = [process.communicate(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for out, err in ends:
+        assert out.splitlines()[-1].endswith("config.beta = 0.5 in process 0, 0.25 in 1"), err

@@ -233,7 +233,7 @@ BROKEN = {
     "def get_config():\n    return undefined": "NameError: name 'undefined' is not defined",
     "x = 1": "AttributeError",
     "def get_config():\n    raise RuntimeError('one\\ntwo')": "RuntimeError: one",
-    "def get_config():\n    return None": "its get_config() must return a ConfigDict",
+    "def get_config():\n    return None": "its get_config() returns nothing, must return a",
 }
 
 
@@ -250,7 +250,7 @@ def test_a_broken_config_file_is_refused_in_one_line(text, tmp_path):
 def test_a_config_file_is_found_from_any_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config_file("configs/teacher_digits.py").name == "teacher_digits"
-    with pytest.raises(UserError, match="'configs/none.py': there is no such file"):
+    with pytest.raises(UserError, match="'configs/none.py': No such file or directory"):
         load_config_file("configs/none.py")
 
 

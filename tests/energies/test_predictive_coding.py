@@ -1,0 +1,116 @@
+"""Predictive coding nets: the free equilibrium is a forward pass, EP's limit is backpropagation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from chex import assert_trees_all_close
+
+from jaxep import EP, Fixed, Tolerance, centered, energy_per_sample, linear, nets, one_sided, relu
+from jaxep.core.blocks import interactions
+from jaxep.core.sweep import free_objective
+from jaxep.energies import predictive_coding
+
+SHAPE, CLASSES = (8, 8, 1), 5
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def chain():
+    options = {"conv_activation": relu, "dense_activation": relu, "output_activation": linear}
+    return nets.vgg("6 M 8", (12,), SHAPE, CLASSES, output="neurons", **options)
+
+
+def residual():
+    return nets.resnet((4, 6), SHAPE, CLASSES, activation=relu)
+
+
+def problem(model):
+    params = model.init_params(jax.random.key(0), jnp.float64)
+    x = jax.random.normal(jax.random.key(1), (4, *SHAPE), jnp.float64)
+    return predictive_coding(model), params, x, nets.Targets(jnp.arange(4) % CLASSES)
+
+
+def forward(model, params, x):
+    """The same net as a plain feedforward one: {layer: activation}."""
+    values = {"image": x}
+    for layer in model.network.layers:
+        drive = 0.0
+        for edge in model.network.edges:
+            if edge.upper == layer.name:
+                operators = edge.coupling.prepare(params["edges"][edge.name])
+                drive = drive + edge.coupling.apply(operators, values[edge.lower])
+        values[layer.name] = layer.activation(drive)
+    return values
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+@pytest.mark.parametrize("build", [chain, residual])
+def test_the_free_equilibrium_is_one_forward_pass_of_energy_zero(build):
+    model = build()
+    energy, params, x, _ = problem(model)
+    states = energy.init_states(None, params, x)
+    expected = forward(model, params, x)
+    assert_trees_all_close(states, {name: expected[name] for name in states}, rtol=1e-12)
+    free = Fixed(1, "alternating").run(free_objective(energy, params, x), states)
+    assert float(free.residual) < 1e-14
+    assert np.abs(energy_per_sample(energy, params, x, states)).max() < 1e-12
+
+
+@pytest.mark.parametrize(("stencil", "order"), [(centered, 2), (one_sided, 1)])
+@pytest.mark.parametrize("build", [chain, residual])
+def test_the_gradient_goes_to_backpropagations_with_the_order_of_the_stencil(build, stencil, order):
+    model = build()
+    energy, params, x, targets = problem(model)
+
+    def loss(params):
+        outputs = forward(model, params, x)["output"]
+        return jnp.mean(0.5 * jnp.sum((outputs - jax.nn.one_hot(targets.labels, CLASSES)) ** 2, -1))
+
+    exact = flat(jax.grad(loss)(params))
+    nudge = Tolerance(100, "alternating", tol=1e-13)
+
+    @jax.jit
+    def estimate(beta):
+        ep = EP(beta, Fixed(1, "alternating"), nudge, stencil)
+        return ep.value_and_grad(energy)(params, (x, targets), jax.random.key(0))[1]
+
+    betas = np.array([4e-3, 2e-3, 1e-3])
+    errors = [np.linalg.norm(flat(estimate(b)) - exact) / np.linalg.norm(exact) for b in betas]
+    assert errors[-1] < 10 * betas[-1] ** order
+    assert np.polyfit(np.log(betas), np.log(errors), 1)[0] == pytest.approx(order, abs=0.1), errors
+
+
+def test_as_many_sweeps_as_depth_nearly_settle_and_the_output_moves_first():
+    model = chain()
+    energy, params, x, targets = problem(model)
+    assert energy.blocks["output"] == 0
+    residuals = {}
+    for from_drive in (True, False):
+        energy = predictive_coding(model, from_drive=from_drive)
+        ep = EP(0.02, Fixed(1, "alternating"), Fixed(5, "alternating"))
+        aux = ep.value_and_grad(energy)(params, (x, targets), jax.random.key(0))[2]
+        residuals[from_drive] = float(aux.nudged.residual)
+    assert residuals[True] < 1e-4
+    assert residuals[True] < residuals[False]
+
+
+@pytest.mark.parametrize("build", [chain, residual])
+def test_its_blocks_are_allowed_by_what_is_read_off_phi(build):
+    model = build()
+    energy, params, x, _ = problem(model)
+    states = energy.init_states(None, params, x)
+    joined, _ = interactions(lambda x, s: jnp.sum(energy.phi(params, x, s)), x, states)
+    names = sorted(states)
+    for i, others in enumerate(joined):
+        assert all(energy.blocks[names[i]] != energy.blocks[names[j]] for j in others)
+    pairs = {frozenset((names[i], names[j])) for i, others in enumerate(joined) for j in others}
+    edges = {frozenset((e.lower, e.upper)) for e in model.network.edges if e.lower in states}
+    assert edges <= pairs
