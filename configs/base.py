@@ -15,7 +15,8 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of parameters, data order, augmentation and initial states
 
     # Data: digits | cifar10 | cifar100 | mnist | fashion_mnist | svhn_cropped, or the path of an
-    # .npz file: images and labels, or train_images, train_labels, test_images and test_labels
+    # .npz file: images and labels, or train_images, train_labels, test_images and test_labels;
+    # empty: those that a script gives to fit(settings, workdir, data=...)
     config.dataset = "cifar10"
     config.data_dir = ""  # of tensorflow_datasets; empty: $TFDS_DATA_DIR, or its own default
     config.train_size = 0  # class-balanced subset of the training images; 0: all

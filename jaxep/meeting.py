@@ -6,6 +6,7 @@ not come or two have the same number; here that is one sentence in every process
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -84,9 +85,11 @@ def _listener(address: str) -> socket.socket:
         else:
             listener = socket.create_server(("", port))
     except (OSError, OverflowError) as error:  # the second: no such port
+        number = getattr(error, "errno", None)
+        why = os.strerror(number) if number else reason(error)
         raise PeerError(
-            f"--coordinator {address}: process 0 cannot listen there ({reason(error)}); is it "
-            "another process with --process_id 0, or another program?"
+            f"--coordinator {address}: process 0 cannot listen there ({why}); is another process "
+            "with --process_id 0 there, or another program?"
         ) from error
     listener.settimeout(_PAUSE)
     return listener

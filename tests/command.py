@@ -39,7 +39,7 @@ def command(workdir, *flags, config="configs/digits_le.py", **changes):
     return [sys.executable, train, "--config", config, "--workdir", str(workdir), *values, *flags]
 
 
-def start(words, **environment):
+def start(words, new_session=False, **environment):
     """The process of a command; one CPU device, so that runs compare bit for bit."""
     environment = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", **environment}
     return subprocess.Popen(
@@ -49,6 +49,7 @@ def start(words, **environment):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=new_session,
     )
 
 

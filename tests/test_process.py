@@ -71,10 +71,10 @@ def test_every_core_is_a_device_unless_jax_has_begun():
 
 SPEAK = """
 with process.sound_streams():
-    place = open("/dev/zero")
-    print(place.fileno())
-    os.write(2, b"to stderr")
-    print(sys.stdin.read(), "a line", file=sys.stderr)
+    console.say(f"{open('/dev/zero').fileno()} {sys.stdin.read()}")
+    with contextlib.suppress(OSError):
+        os.write(2, b"to stderr, as a library writes")
+    console.warn("a line")
     sys.exit(5)
 """
 
@@ -84,11 +84,15 @@ with process.sound_streams():
 )
 def test_a_stream_that_is_closed_or_full_changes_nothing(shell):
     """Above all no file of the run gets the number of stderr, which libraries write to."""
-    code = "import time; time.sleep(0.5)" if "exit" in shell else ""
-    told = python(code + SPEAK.replace("place = open", "place = open"), shell=shell)
+    told = python(
+        "import contextlib, time; from jaxep.run import console; time.sleep(0.5)" + SPEAK,
+        shell=shell,
+    )
     assert told.returncode == 5, told.stderr
-    assert told.stdout in ("", "3\n", *(f"{n}\n" for n in range(3, 20)))
-    assert "Traceback" not in told.stderr and "Exception ignored" not in told.stderr
+    if ">&-" not in shell.replace("2>&-", "") and shell not in (">/dev/full", "> >(exit)"):
+        assert int(told.stdout) > 2
+    if "2>" not in shell:
+        assert told.stderr == "to stderr, as a library writeswarning: a line\n"
 
 
 def test_a_signal_is_noted_even_where_its_note_cannot_be_written():

@@ -197,9 +197,7 @@ class Conv(Coupling):
         pool: 2x2 pool with stride 2 after the convolution: "max", "average" or None; an odd last
             row or column is cut.
         use_bias: whether there is a b.
-        lowering: `convolution` keeps the backend's convolution, `winograd` is minimal filtering,
-            `dense` multiplies by the whole matrix of the convolution, `patches` multiplies what the
-            kernel sees at each place, `auto` takes what is fast for this map on this backend.
+        lowering: one of `methods.LOWERINGS`, or `auto`: what is fast for this map on this backend.
 
     Raises:
         ValueError: an attribute is not of its kind, the kernel or the pool does not fit the map, or
@@ -225,11 +223,8 @@ class Conv(Coupling):
                 f"Conv: pool = {self.pool!r}: must be None, as the convolution leaves a "
                 f"{height}x{width} map, smaller than 2x2"
             )
-        if self.lowering == "winograd" and not self.geometry.suits_winograd:
-            raise ValueError(
-                "Conv: lowering = 'winograd': must be another one, except for 3x3 kernels with "
-                "stride 1 and a padding up to 2 between maps of even height and width"
-            )
+        if self.lowering != "auto":
+            LOWERINGS[self.lowering](self.geometry)
 
     @property
     def geometry(self) -> Geometry:

@@ -105,6 +105,8 @@ class Network:
             return {name: jnp.zeros(shape, dtype) for name, shape in shapes.items()}
         if start != "uniform":
             raise ValueError(f"init_states = {start!r}: must be one of {', '.join(STARTS)}")
+        if key is None:
+            raise ValueError("init_states = 'uniform': needs a random key, is given None")
         keys = jax.random.split(key, len(shapes))
         return {
             name: jax.random.uniform(k, shape, dtype)
@@ -226,9 +228,9 @@ class Network:
             given = f"has {', '.join(clamped)}" if isinstance(clamped, dict) else "is none"
             raise ValueError(f"x: must be a dict of {', '.join(wanted)}, {given}")
         for name, shape in wanted.items():
-            given, dtype = jnp.shape(clamped[name]), jnp.result_type(clamped[name])
-            if given[1:] != shape[1:] or len(given) != len(shape):
-                raise ValueError(f"x: {name} is {list(given)}, must be {_shown(shape)}")
+            own, dtype = jnp.shape(clamped[name]), jnp.result_type(clamped[name])
+            if own[1:] != shape[1:] or len(own) != len(shape):
+                raise ValueError(f"x: {name} is {list(own)}, must be {_shown(shape)}")
             if not jnp.issubdtype(dtype, jnp.inexact):
                 raise ValueError(f"x: {name} is {dtype}, must be floating")
         return clamped

@@ -112,34 +112,95 @@ class Direct:
         if jax.default_backend() != "cpu":
             correlate = jax.linear_transpose(lambda kernel: self.apply(kernel, lower), forward)
             return correlate(upper)[0]
-        # XLA:CPU is slow at this convolution, whose kernel is as large as the map; one matrix
-        # product for each place of the kernel is the same sum.
-        size = forward.shape[0]
-        products = [
-            jnp.einsum("nyxc,nyxd->cd", seen, upper)
-            for seen in taps(lower, size, self.stride, self.padding)
-        ]
-        rows = [jnp.stack(products[i : i + size]) for i in range(0, size * size, size)]
-        return jnp.stack(rows)
+        return _kernel_gradient(forward, lower, upper, (self.stride, self.stride), self.padding)
 
 
-def taps(lower: jax.Array, kernel_size: int, stride: int, padding: int) -> list[jax.Array]:
+def taps(
+    lower: jax.Array, window: tuple[int, ...], strides: tuple[int, int], padding: int
+) -> list[jax.Array]:
     """For each place of the kernel, row by row, what it sees: [batch, height', width', channels].
 
     Args:
         lower: [batch, height, width, channels].
-        kernel_size: height and width of the kernel.
-        stride: on both axes.
+        window: height and width of the kernel.
+        strides: of rows and columns.
         padding: zeros added on each side.
     """
     border = (padding, padding)
     padded = jnp.pad(lower, [(0, 0), border, border, (0, 0)])
-    spans = [(size - kernel_size) // stride * stride + 1 for size in padded.shape[1:3]]
-    return [
-        padded[:, i : i + spans[0] : stride, j : j + spans[1] : stride]
-        for i in range(kernel_size)
-        for j in range(kernel_size)
+    spans = [
+        (size - seen) // stride * stride + 1
+        for size, seen, stride in zip(padded.shape[1:3], window, strides, strict=True)
     ]
+    return [
+        padded[:, i : i + spans[0] : strides[0], j : j + spans[1] : strides[1]]
+        for i, j in np.ndindex(*window)
+    ]
+
+
+def _kernel_gradient(
+    forward: jax.Array,
+    lower: jax.Array,
+    upper: jax.Array,
+    strides: tuple[int, int],
+    padding: int,
+) -> jax.Array:
+    """d<upper, forward * lower>/dforward by one matrix product for each place of the kernel.
+
+    XLA:CPU is slow at this convolution, whose kernel is as large as the map.
+    """
+    height, width = forward.shape[:2]
+    products = [
+        jnp.einsum("nyxc,nyxd->cd", seen, upper)
+        for seen in taps(lower, (height, width), strides, padding)
+    ]
+    rows = [jnp.stack(products[i : i + width]) for i in range(0, height * width, width)]
+    return jnp.stack(rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """The backend's convolution with two neighbouring columns of outputs as one, of stride 1.
+
+    A kernel of one more column and twice the channels: products of few channels are too narrow for
+    a CPU. A fourth of a 3x3 kernel's are then with zeros, and at 16 channels it takes 0.6 to 0.7 of
+    the time of `Direct`.
+
+    Attributes:
+        padding: zeros added on each side; both maps are of even width.
+    """
+
+    padding: int
+
+    def prepare(self, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self._widened(kernel), self._widened(flipped(kernel))
+
+    def apply(self, forward: jax.Array, lower: jax.Array) -> jax.Array:
+        return self._correlate(forward, lower, self.padding)
+
+    def transpose(self, backward: jax.Array, upper: jax.Array) -> jax.Array:
+        return self._correlate(backward, upper, backward.shape[0] - 1 - self.padding)
+
+    def gradient(self, forward: jax.Array, lower: jax.Array, upper: jax.Array) -> jax.Array:
+        batch, height, width, channels = upper.shape
+        pairs = upper.reshape(batch, height, width // 2, 2 * channels)
+        return _kernel_gradient(forward, lower, pairs, (1, 2), self.padding)
+
+    def _widened(self, kernel: jax.Array) -> jax.Array:
+        """[height, width, in, out] -> [height, width + 1, in, 2 out], the left column first."""
+        sides = [jnp.pad(kernel, [(0, 0), (right, 1 - right), (0, 0), (0, 0)]) for right in (0, 1)]
+        return jnp.concatenate(sides, -1)
+
+    def _correlate(self, operator: jax.Array, lower: jax.Array, padding: int) -> jax.Array:
+        pairs = lax.conv_general_dilated(
+            lower,
+            operator,
+            window_strides=(1, 2),
+            padding=[(padding, padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        batch, height, width, channels = pairs.shape
+        return pairs.reshape(batch, height, 2 * width, channels // 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,8 +227,8 @@ class Patches:
         return matrix, matrix
 
     def apply(self, forward: jax.Array, lower: jax.Array) -> jax.Array:
-        seen = jnp.concatenate(taps(lower, self.kernel_size, self.stride, self.padding), -1)
-        return seen @ forward
+        window, strides = (self.kernel_size, self.kernel_size), (self.stride, self.stride)
+        return jnp.concatenate(taps(lower, window, strides, self.padding), -1) @ forward
 
     def transpose(self, backward: jax.Array, upper: jax.Array) -> jax.Array:
         lower = jax.ShapeDtypeStruct((upper.shape[0], *self.in_shape), upper.dtype)

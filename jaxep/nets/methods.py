@@ -7,15 +7,16 @@ from typing import Literal
 import jax
 
 from jaxep.core import checks
-from jaxep.nets.lowerings import Direct, Lowering, Matrix, Patches
+from jaxep.nets.lowerings import Direct, Lowering, Matrix, Pairs, Patches
 from jaxep.nets.winograd import BETWEEN_ZEROS, INSIDE, Winograd
 
-LoweringName = Literal["auto", "convolution", "dense", "patches", "winograd"]
+LoweringName = Literal["auto", "convolution", "dense", "pairs", "patches", "winograd"]
 
 # XLA:CPU runs a 3x3 convolution from or to a 2x2 map at about 2 GFLOP/s, and there the convolution
 # is one dense product anyway (nearly every output sees every input). From 4x4 on, it wins.
 CPU_DENSE_MAP = 2
 CPU_WINOGRAD_CHANNELS = 32  # minimal filtering pays from here on, on every map
+CPU_PAIRS_CHANNELS = 16  # up to here on both sides, pairs of columns pay
 CPU_PATCHES_MAP = 4  # of a strided convolution; onto larger maps XLA:CPU's own is up to 1.6x faster
 
 
@@ -77,6 +78,11 @@ class Geometry:
         even = all(size % 2 == 0 for size in (*self.in_shape[:2], *self.out_shape[:2]))
         return self.kernel_size == 3 and self.stride == 1 and self.padding <= 2 and even
 
+    @property
+    def suits_pairs(self) -> bool:
+        """Whether pairs of columns can compute it: stride 1, maps of even width."""
+        return self.stride == 1 and self.in_shape[1] % 2 == 0 and self.out_shape[1] % 2 == 0
+
 
 def _direct(sizes: Geometry) -> Lowering:
     return Direct(sizes.padding, sizes.stride, sizes.unseen)
@@ -90,7 +96,21 @@ def _patches(sizes: Geometry) -> Lowering:
     return Patches(sizes.in_shape, sizes.kernel_size, sizes.stride, sizes.padding)
 
 
+def _pairs(sizes: Geometry) -> Lowering:
+    if not sizes.suits_pairs:
+        raise ValueError(
+            "Conv: lowering = 'pairs': must be another one, except for stride 1 between maps of "
+            "even width"
+        )
+    return Pairs(sizes.padding)
+
+
 def _winograd(sizes: Geometry) -> Lowering:
+    if not sizes.suits_winograd:
+        raise ValueError(
+            "Conv: lowering = 'winograd': must be another one, except for 3x3 kernels with stride "
+            "1 and a padding up to 2 between maps of even height and width"
+        )
     clipped = sizes.padding == 1 and sizes.in_shape[:2] == (2, 2)
     return Winograd(sizes.padding, BETWEEN_ZEROS if clipped else INSIDE)
 
@@ -98,6 +118,7 @@ def _winograd(sizes: Geometry) -> Lowering:
 LOWERINGS: dict[str, Callable[[Geometry], Lowering]] = {
     "convolution": _direct,
     "dense": _dense,
+    "pairs": _pairs,
     "patches": _patches,
     "winograd": _winograd,
 }
@@ -107,12 +128,14 @@ def fastest(sizes: Geometry) -> str:
     """The name of what was fastest on each kind of map: python -m benchmarks.lowerings."""
     if jax.default_backend() != "cpu":
         return "convolution"
-    if sizes.kernel_size == 1 and sizes.padding == 0 and sizes.stride > 1:
-        return "patches"
     if sizes.stride > 1:
-        return "patches" if min(sizes.out_shape[:2]) <= CPU_PATCHES_MAP else "convolution"
-    small = min(*sizes.in_shape[:2], *sizes.out_shape[:2]) <= CPU_DENSE_MAP
-    channels = min(sizes.in_shape[2], sizes.features)
-    if sizes.suits_winograd and channels >= CPU_WINOGRAD_CHANNELS:
+        few = sizes.kernel_size == 1 or min(sizes.out_shape[:2]) <= CPU_PATCHES_MAP
+        return "patches" if few else "convolution"
+    least, most = sorted((sizes.in_shape[2], sizes.features))
+    if sizes.suits_winograd and least >= CPU_WINOGRAD_CHANNELS:
         return "winograd"
-    return "dense" if small else "convolution"
+    if min(*sizes.in_shape[:2], *sizes.out_shape[:2]) <= CPU_DENSE_MAP:
+        return "dense"
+    if sizes.suits_pairs and sizes.kernel_size > 1 and most <= CPU_PAIRS_CHANNELS:
+        return "pairs"
+    return "convolution"

@@ -69,9 +69,10 @@ def check_parts(inputs: Sequence[Input], layers: Sequence[Layer], edges: Sequenc
     Raises:
         ValueError: a name is given twice or is unknown, shapes do not fit, or a layer has no edge.
     """
-    _different("layer or input", [part.name for part in (*inputs, *layers)])
+    parts: list[Input | Layer] = [*inputs, *layers]
+    _different("layer or input", [part.name for part in parts])
     _different("edge", [edge.name for edge in edges])
-    shapes = {part.name: tuple(part.shape) for part in (*inputs, *layers)}
+    shapes = {part.name: tuple(part.shape) for part in parts}
     for edge in edges:
         _check_edge(edge, shapes, {layer.name for layer in layers})
     joined = {name for edge in edges for name in (edge.lower, edge.upper)}

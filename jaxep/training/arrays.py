@@ -58,6 +58,13 @@ def must_pair(name: str, words: str, images: np.ndarray, labels: np.ndarray) -> 
         raise DataError(f"{name} has no images in its {words} part")
 
 
+def must_be_classes(name: str, labels: np.ndarray, classes: int) -> None:
+    """Labels are in 0, ..., classes - 1."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise DataError(f"labels of {name} must be in 0..{classes - 1}, are in {low}..{high}")
+
+
 def moments_of(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(mean, std) per channel; 1 in the place of the std of a constant channel."""
     scale = 255 if images.dtype == np.uint8 else 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxep.run.errors import DataError, reason
 from jaxep.training import arrays
-from jaxep.training.sources import spec_of
+from jaxep.training.sources import DataSpec, spec_of
 
 # Which images are held out must not change with the seed of a run: results would not compare.
 HOLD_OUT_SEED, VALIDATION_SEED, SUBSET_SEED = 0, 1, 2
@@ -93,18 +93,23 @@ def load(
         padding=spec.padding,
         flip=spec.flip,
     )
+    _check_promised(spec, whole)
+    return select(whole, train_size=train_size, test_size=test_size, split=split)
+
+
+def _check_promised(spec: DataSpec, whole: Dataset) -> None:
+    """The files of a named data set hold what its record promises."""
     if spec.image_shape not in (None, whole.image_shape) or (
         spec.image_shape is not None and whole.train.images.dtype != np.uint8
     ):
         found = f"{whole.train.images.dtype} {whole.image_shape}"
-        raise DataError(f"images of {dataset} must be uint8 {spec.image_shape}, are {found}")
+        raise DataError(f"images of {spec.name} must be uint8 {spec.image_shape}, are {found}")
     classes = len(np.unique(whole.train.labels))
     if spec.classes not in (None, classes):
         raise DataError(
-            f"the training part of {dataset} has images of {classes} classes, not of "
+            f"the training part of {spec.name} has images of {classes} classes, not of "
             f"{spec.classes}: these are the files of another data set, or not all of its files"
         )
-    return select(whole, train_size=train_size, test_size=test_size, split=split)
 
 
 def moments(dataset: str, std_scale: float) -> tuple[Any, Any]:
@@ -161,9 +166,7 @@ def from_arrays(
         raise DataError(f"labels of {name} must be under {LARGEST_CLASSES}, go to {classes - 1}")
     for part, words in ((train, "training"), (test, "test")):
         arrays.must_pair(name, words, *part)
-        low, high = int(part.labels.min()), int(part.labels.max())
-        if low < 0 or high >= classes:
-            raise DataError(f"labels of {name} must be in 0..{classes - 1}, are in {low}..{high}")
+        arrays.must_be_classes(name, part.labels, classes)
     if mean is None or std is None:
         mean, std = arrays.moments_of(train.images)
     return Dataset(train, test, classes, tuple(mean), tuple(std), padding, flip)

@@ -14,7 +14,6 @@ from jaxep.run import health, summary
 from jaxep.run.checkpoints import read_state
 from jaxep.run.errors import DataError, DivergenceError, Interrupted
 from jaxep.run.files import local_path
-from jaxep.run.provenance import provenance
 from jaxep.run.record import NullRecord, Record
 from jaxep.run.workdir import check_run
 from jaxep.training import data as data_lib
@@ -38,8 +37,6 @@ CHUNKS = 20
 REPORT_IMAGES = 100
 # Dropped updates that do not end the run, by `on_divergence`.
 TOLERATED = {"stop": 0.0, "skip": math.inf}
-# Where a process finds its files: they may lie elsewhere for another process of the same run.
-PLACES = ("data_dir", "teacher_workdir")
 Stop = Callable[[], bool]
 
 
@@ -119,52 +116,56 @@ def fit(
     workdir = local_path(workdir)
     used = load_data(settings, data)
     facts = data_lib.facts(used)
-    parallel.must_agree(_shared(settings, facts))
-    first, steps = parallel.is_first(), len(used.train.labels) // settings.batch_size
+    if jax.process_count() > 1:
+        parallel.must_agree(workdata.shared(settings, facts))
+    first = parallel.is_first()
     if first:
         check_run(workdir, to_dict(settings), workdata.may_change(settings))
         workdata.check_facts(workdir, facts)
     task = make_task(settings, used, stop, data)
-    told = _ended(settings, workdir, task, steps) if first else None
+    told = _ended(settings, workdir, task, len(used.train.labels)) if first else None
     if parallel.any_process(told is not None):
         return told or {}
-    key = jax.random.key(settings.seed)
     with _record(settings, workdir) as record:
         if first:
             workdata.keep_facts(workdir, facts)
-        state = init_state(task, jax.random.fold_in(key, 0))
-        state, seconds = parallel.from_first(record.restore(state, steps))
-        everywhere = (state, used.train, used.test, key)
-        state, train, test, key = parallel.replicated(everywhere, task.mesh)
-        used = used._replace(train=train, test=test)
-        run = _Run(settings, task, used, steps, record, stop, key)
-        for epoch in range(int(state.step) // steps, settings.epochs):
-            state = run.epoch(state, epoch, float(seconds))
-            seconds = 0.0
-        record.wait()
-        parallel.any_process(False)  # all may read what process 0 has saved: a teacher, say
+        state = _train(settings, task, used, record, stop)
         parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         return summary.conclude(workdir, parameters=parameters) if first else {}
 
 
-def _shared(settings: Settings, facts: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same in all processes of a run, by names that stand in an error."""
-    keys = {f"config.{k}": v for k, v in to_dict(settings).items() if k not in PLACES}
-    data = {f"{name} of the data": value for name, value in facts.items()}
-    if jax.process_count() == 1:
-        return keys | data
-    versions = {f"version of {k}": v for k, v in provenance()["versions"].items()}
-    return keys | data | versions
+def _train(
+    settings: Settings,
+    task: Task,
+    data: data_lib.Dataset,
+    record: Record | NullRecord,
+    stop: Stop,
+) -> TrainState:
+    """The state at the end of the run, from where `record` stands; all of it is saved."""
+    key, steps = jax.random.key(settings.seed), len(data.train.labels) // settings.batch_size
+    state = init_state(task, jax.random.fold_in(key, 0))
+    state, seconds = parallel.from_first(record.restore(state, steps))
+    everywhere = (state, data.train, data.test, key)
+    state, train, test, key = parallel.replicated(everywhere, task.mesh)
+    run = _Run(settings, task, data._replace(train=train, test=test), steps, record, stop, key)
+    for epoch in range(int(state.step) // steps, settings.epochs):
+        state = run.epoch(state, epoch, float(seconds))
+        seconds = 0.0
+    record.wait()
+    parallel.any_process(False)  # all may read what process 0 has saved: a teacher, say
+    return state
 
 
-def _ended(settings: Settings, workdir: Path, task: Task, steps: int) -> dict[str, Any] | None:
+def _ended(settings: Settings, workdir: Path, task: Task, count: int) -> dict[str, Any] | None:
     """The summary of a run that is at its end and can be read, told in one line; else None."""
     told = summary.finished(workdir, settings.epochs)
     if told is None:
         return None
     template = jax.eval_shape(functools.partial(init_state, task), jax.random.key(0))
     _, metadata = read_state(workdir, template)
-    if metadata["step"] < settings.epochs * steps:  # the last one is damaged
+    if metadata["step"] < settings.epochs * (
+        count // settings.batch_size
+    ):  # the last one is damaged
         return None
     summary.tell_end(workdir, told)
     return told

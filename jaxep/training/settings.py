@@ -122,12 +122,9 @@ class Settings:
             if not rule.test(value):
                 raise refuse(key, given, f"must be {rule.allowed}")
             object.__setattr__(self, key, value)
-        try:
-            spec = spec_of(self.dataset)
-        except DataError as error:
-            raise SettingsError(short(str(error))) from error
-        # The images of a file are not known yet: its network is built once they are.
-        check_network(self, spec.image_shape, spec.classes)
+        # The images of a file or of the caller of `fit` are not known yet: the network is built
+        # once they are.
+        check_network(self, *_shapes(self.dataset))
         if self.task == "ep":
             _check_estimator(self)
 
@@ -142,6 +139,17 @@ def _table() -> dict[str, tuple[Any, Rule]]:
 
 
 _TABLE = _table()
+
+
+def _shapes(dataset: str) -> tuple[tuple[int, int, int] | None, int | None]:
+    """(image shape, classes) of a data set, as far as its name tells."""
+    if not dataset:
+        return None, None
+    try:
+        spec = spec_of(dataset)
+    except DataError as error:
+        raise SettingsError(short(str(error))) from error
+    return spec.image_shape, spec.classes
 
 
 def _check_estimator(settings: Settings) -> None:

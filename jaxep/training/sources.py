@@ -60,7 +60,8 @@ def spec_of(dataset: str) -> DataSpec:
     if dataset.endswith(".npz"):
         load = functools.partial(_npz, Path(dataset).expanduser())
         return DataSpec(dataset, load, None, None, None, None, False, padding=0, flip=False)
-    raise DataError(f"config.dataset = {dataset!r}: must be {ALLOWED}")
+    hint = "" if dataset else "; where it is empty the data are given to fit(..., data=...)"
+    raise DataError(f"config.dataset = {dataset!r}: must be {ALLOWED}{hint}")
 
 
 def _digits(data_dir: str) -> tuple[Arrays, None]:

@@ -245,23 +245,30 @@ def ep_task(
         teacher,
         mesh,
     )
-    rates = by_weight("learning_rates", settings.learning_rates, model.weight_names)
-    schedules = {
-        name: optimizer.rate_schedule(settings.lr_schedule, rate, steps)
-        for name, rate in rates.items()
-    }
+    trained_by, rate = _optimizer(settings, model, steps)
     return Task(
         init=lambda key: (model.init_params(key), {}),
         update=learner.update,
         metrics=("loss", "accuracy", *PHASE_METRICS),
         evaluate=learner.evaluate,
-        optimizer=optimizer.by_weight(build_rule(settings), schedules, model.weight_labels),
-        rate=next(iter(schedules.values())),
+        optimizer=trained_by,
+        rate=rate,
         kappa=kappa,
         report=learner.report,
         rows=report_rows(model),
         mesh=mesh,
     )
+
+
+def _optimizer(settings: Settings, model: Model, steps: int) -> tuple[Any, Callable[[Any], Any]]:
+    """(optimizer with the rate of each weight, the rate of the first)."""
+    rates = by_weight("learning_rates", settings.learning_rates, model.weight_names)
+    schedules = {
+        name: optimizer.rate_schedule(settings.lr_schedule, rate, steps)
+        for name, rate in rates.items()
+    }
+    made = optimizer.by_weight(build_rule(settings), schedules, model.weight_labels)
+    return made, next(iter(schedules.values()))
 
 
 PHASE_METRICS = ("free_steps", "free_residual", "nudge_steps", "nudge_residual")

@@ -1,4 +1,4 @@
-"""What a work directory keeps of a run's data, and what may change in a run that goes on.
+"""What makes a run the same run: its data, as its work directory knows them, and its settings.
 
 data.json has the shapes, classes, moments and counts of the data and a CRC-32 (`data.facts`):
 enough to know them again, and to use the network without them.
@@ -7,14 +7,13 @@ enough to know them again, and to use the network without them.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxep.run.errors import CheckpointError, reason
 from jaxep.run.files import write_atomically
+from jaxep.run.provenance import provenance
 from jaxep.run.workdir import MayChange
-
-if TYPE_CHECKING:
-    from jaxep.training.settings import Settings
+from jaxep.training.settings import Settings, to_dict
 
 FILE = "data.json"
 # How a run is kept and guarded, where its files lie, and not what it computes: another value goes
@@ -23,10 +22,12 @@ MAY_CHANGE = (
     *("keep_checkpoints", "checkpoint_every", "on_divergence"),
     *("data_dir", "train_teacher"),
 )
+# Where a process finds its files: they may lie elsewhere for another process of the same run.
+PLACES = ("data_dir", "teacher_workdir")
 SCHEDULES_THAT_END = {"lr_schedule": ("cosine",), "kappa_schedule": ("linear", "cosine")}
 
 
-def may_change(settings: "Settings") -> MayChange:
+def may_change(settings: Settings) -> MayChange:
     """The keys that may have another value in a run that goes on, with why one may not.
 
     The number of epochs may grow where neither the learning rates nor κ look at it.
@@ -76,3 +77,11 @@ def read_facts(workdir: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {reason(error)}") from error
     return facts
+
+
+def shared(settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same in all processes of a run, by names that stand in an error."""
+    keys = {f"config.{k}": v for k, v in to_dict(settings).items() if k not in PLACES}
+    data = {f"{name} of the data": value for name, value in facts.items()}
+    versions = {f"version of {k}": v for k, v in provenance()["versions"].items()}
+    return keys | data | versions

@@ -80,36 +80,50 @@ FREE = Tolerance(2000, "alternating", tol=1e-14)
 
 @functools.cache
 def setting(kind, output="readout"):
-    """A model and its exact gradient: computed once for all tests that compare with it."""
-    system = model(kind, output)
-    return system, gradient(Implicit(FREE, tol=1e-13), system)
+    """A model, its loss and exact gradient as a function of the parameters, and that gradient.
+
+    Computed once for all tests that compare with it.
+    """
+    energy, params, batch = system = model(kind, output)
+    implicit = Implicit(FREE, tol=1e-13).value_and_grad(energy)
+    exact = jax.jit(lambda params: implicit(params, batch, jax.random.key(0))[:2])
+    return system, exact, exact(params)[1]
 
 
-def ep_gradients(system, sizes, stencil=centered):
-    """EP gradients for several β, compiled once: β is traced."""
-    model_energy, params, batch = system
+@functools.cache
+def full_bptt(kind):
+    """The gradient through all of 200 steps, computed once too."""
+    return gradient(BPTT(Fixed(200, "alternating"), unrolled=200), setting(kind)[0])
 
-    @jax.jit
+
+def ep_at(system, stencil):
+    """The EP gradient as a function of β, which is traced: compiled once for several."""
+    energy, params, batch = system
+
     def at(beta):
         estimator = EP(beta, FREE, FREE, stencil)
-        return estimator.value_and_grad(model_energy)(params, batch, jax.random.key(0))[1]
+        return estimator.value_and_grad(energy)(params, batch, jax.random.key(0))[1]
 
-    return [at(beta) for beta in sizes]
+    return jax.jit(at)
+
+
+@functools.cache
+def ep_of(kind, output="readout", stencil=centered):
+    """`ep_at` of a setting, the same for all tests."""
+    return ep_at(setting(kind, output)[0], stencil)
 
 
 @pytest.mark.parametrize("output", ["readout", "neurons"])
 @pytest.mark.parametrize("kind", SIGNALS)
 def test_implicit_equals_finite_differences_of_the_free_loss(kind, output):
-    system, exact = setting(kind, output)
-    model_energy, params, batch = system
-    estimate = jax.jit(Implicit(FREE, tol=1e-13).value_and_grad(model_energy))
+    (_, params, _), estimate, exact = setting(kind, output)
     direction = jax.tree.map(
         lambda p: jax.random.normal(jax.random.key(p.size), p.shape, p.dtype), params
     )
 
     def loss_at(epsilon):
         moved = jax.tree.map(lambda p, d: p + epsilon * d, params, direction)
-        return estimate(moved, batch, jax.random.key(0))[0]
+        return estimate(moved)[0]
 
     slope = (loss_at(1e-6) - loss_at(-1e-6)) / 2e-6
     expected = np.dot(flat(exact), flat(direction))
@@ -118,13 +132,11 @@ def test_implicit_equals_finite_differences_of_the_free_loss(kind, output):
 
 @pytest.mark.parametrize("kind", SIGNALS)
 def test_full_bptt_equals_implicit(kind):
-    system, exact = setting(kind)
-    full = BPTT(Fixed(200, "alternating"), unrolled=200)
-    assert error(gradient(full, system), exact) < 1e-8
+    assert error(full_bptt(kind), setting(kind)[2]) < 1e-8
 
 
 def test_truncated_bptt_approaches_full_bptt():
-    system, exact = setting("le")
+    system, _, exact = setting("le")
     errors = [
         error(gradient(BPTT(Fixed(200, "alternating"), k), system), exact) for k in (2, 10, 40)
     ]
@@ -135,18 +147,17 @@ def test_truncated_bptt_approaches_full_bptt():
 @pytest.mark.parametrize("kind", SIGNALS)
 @pytest.mark.parametrize(("stencil", "order"), [(centered, 2), (one_sided, 1), (random_sign, 1)])
 def test_error_of_ep_falls_with_its_order_in_beta(kind, stencil, order, output):
-    system, exact = setting(kind, output)
+    at, exact = ep_of(kind, output, stencil), setting(kind, output)[2]
     sizes = np.array([4e-3, 2e-3, 1e-3])
-    errors = [error(estimate, exact) for estimate in ep_gradients(system, sizes, stencil)]
+    errors = [error(at(beta), exact) for beta in sizes]
     slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
     assert slope == pytest.approx(order, abs=0.1), errors
 
 
 @pytest.mark.parametrize("kind", SIGNALS)
 def test_every_parameter_has_the_direction_of_exact_and_bptt_gradients(kind):
-    system, implicit = setting(kind)
-    estimate = ep_gradients(system, [1e-3])[0]
-    for exact in (implicit, gradient(BPTT(Fixed(200, "alternating"), 200), system)):
+    estimate = ep_of(kind)(1e-3)
+    for exact in (setting(kind)[2], full_bptt(kind)):
         for path, leaf in jax.tree.leaves_with_path(exact):
             mine = flat([value for p, value in jax.tree.leaves_with_path(estimate) if p == path])
             cosine = np.dot(mine, np.ravel(leaf)) / np.linalg.norm(mine) / np.linalg.norm(leaf)
@@ -202,7 +213,8 @@ def test_error_of_a_stencil_falls_with_the_order_of_its_points(stencil, order):
     system = smooth_system()
     exact = gradient(Implicit(FREE, tol=1e-14), system)
     sizes = np.array([0.1, 0.07, 0.05]) / max(stencil.points)
-    errors = [error(estimate, exact) for estimate in ep_gradients(system, sizes, stencil)]
+    at = ep_at(system, stencil)
+    errors = [error(at(beta), exact) for beta in sizes]
     slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
     assert slope == pytest.approx(order, abs=0.1), errors
 

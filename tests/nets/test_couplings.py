@@ -11,7 +11,7 @@ from chex import assert_trees_all_close
 from benchmarks.baselines import textbook
 from jaxep.nets import winograd
 from jaxep.nets.couplings import Conv, Coupling, Dense, Identity, uniform_init
-from jaxep.nets.lowerings import Direct, Matrix, Patches
+from jaxep.nets.lowerings import Direct, Matrix, Pairs, Patches
 from jaxep.nets.pools import averaged, first_maxima, picked
 from jaxep.nets.winograd import Winograd
 
@@ -81,6 +81,9 @@ STRIDED = [
     )
 ]
 OTHERS = [
+    Conv((5, 4, 3), 6, lowering="pairs"),
+    Conv((6, 6, 2), 3, 5, 1, 0, "max", lowering="pairs"),
+    Conv((4, 4, 2), 3, 1, 1, 2, lowering="pairs"),
     Conv((6, 7, 2), 4, 1, 1, 0),
     Conv((6, 7, 2), 4, 1, 1, 2, "average"),
     Conv((6, 7, 2), 4, 5, 1, 0),
@@ -212,6 +215,9 @@ def test_indices_found_before_give_the_same_derivatives_without_the_convolution_
         ((4, 4, 16), 64, {"padding": 0}, Matrix),
         ((4, 4, 512), 512, {}, Winograd),
         ((8, 8, 16), 64, {}, Direct),
+        ((8, 8, 16), 16, {}, Pairs),
+        ((7, 7, 16), 16, {}, Direct),
+        ((8, 8, 16), 16, {"kernel_size": 1, "padding": 0}, Direct),
         ((7, 7, 64), 64, {}, Direct),
         ((8, 8, 64), 64, {"kernel_size": 5, "padding": 2}, Direct),
         ((32, 32, 128), 128, {"stride": 2}, Direct),
@@ -248,6 +254,7 @@ def test_without_a_bias_the_kernel_is_all_that_is_drawn(coupling):
         ({"pool": "mean"}, "pool = 'mean': must be one of max, average"),
         ({"pool": "max", "stride": 5}, "pool = 'max': must be None.* a 2x1 map"),
         ({"lowering": "fft"}, "lowering = 'fft': must be one of auto, convolution"),
+        ({"lowering": "pairs"}, "lowering = 'pairs': must be another one"),
         ({"lowering": "winograd"}, "lowering = 'winograd': must be another one"),
     ],
 )

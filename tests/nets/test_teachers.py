@@ -8,8 +8,7 @@ import pytest
 from chex import assert_trees_all_close
 
 from jaxep.nets import teachers
-from jaxep.nets.teachers import VGG, block_of_layer, init, loss_and_grads, predict
-from jaxep.run.errors import SettingsError
+from jaxep.nets.teachers import VGG, init, layers_of_blocks, loss_and_grads, predict
 from jaxep.training.settings import load_config_file
 
 BLOCKS = {
@@ -84,10 +83,7 @@ def test_features_pass_no_gradient():
 
 
 def test_student_layers_meet_the_block_that_ends_in_as_many_pools():
-    vgg12 = "64 64 M 128 128 M 256 256 M 512 512 M 512 512 M"
-    assert [block_of_layer(vgg12, layer) for layer in (1, 3, 5, 7, 9)] == [0, 1, 2, 3, 4]
-    vgg7 = "64 M 128 M 256 M 512 M 512 M"
-    assert [block_of_layer(vgg7, layer) for layer in (2, 4)] == [2, 4]
-    for layer in (2, 10, -1):
-        with pytest.raises(SettingsError, match="end in a pool"):
-            block_of_layer(vgg12, layer)
+    vgg12 = layers_of_blocks("64 64 M 128 128 M 256 256 M 512 512 M 512 512 M")
+    assert vgg12 == {"conv2": 0, "conv4": 1, "conv6": 2, "conv8": 3, "conv10": 4}
+    vgg7 = layers_of_blocks("64 M 128 M 256 M 512 M 512 M")
+    assert [vgg7[layer] for layer in ("conv3", "conv5")] == [2, 4]

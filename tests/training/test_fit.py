@@ -34,6 +34,7 @@ def data_of(seed=0):
 
 SETTINGS = Settings(
     name="own",
+    dataset="",
     conv="6 A",
     hidden=(8,),
     signal="le",
@@ -183,6 +184,8 @@ def test_data_that_do_not_fit_are_refused_before_anything_is_made(tmp_path):
     workdir = tmp_path / "run"
     with pytest.raises(DataError, match="must be what from_arrays gives, not a tuple"):
         fit(SETTINGS, workdir, data=(1, 2))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="the data are given to fit"):
+        fit(SETTINGS, workdir)
     with pytest.raises(DataError, match="config.batch_size = 99: at most 48"):
         fit(dataclasses.replace(SETTINGS, batch_size=99), workdir, data=data_of())
     deep = dataclasses.replace(SETTINGS, conv="4 M 4 M 4 M 4 M", learning_rates=0.1)

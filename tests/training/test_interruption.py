@@ -1,5 +1,6 @@
 """Nothing is lost: kills at random moments, signals, a full disk, two runs in one place."""
 
+import os
 import random
 import shlex
 import shutil
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from tests.command import PATIENCE, command, ending, finish, rows, run, start
+from tests.saved import steps_on_disk
 
 LONG = {"epochs": 12, "checkpoint_every": 2}
 
@@ -95,6 +97,47 @@ def test_a_signal_saves_and_gives_the_command_that_goes_on(number, status, tmp_p
     code, out, err = run(again, **cache)
     assert (code, err) == (0, "") and len(out.splitlines()) == LONG["epochs"] - done
     assert ending(tmp_path / "a run", **LONG) == whole[0]
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_tee_of_a_log_and_saves_the_run_all_the_same(tmp_path, cache):
+    """The terminal sends it to both; the note of the signal finds nobody who reads it."""
+    words = command(tmp_path / "run", epochs=10**6, checkpoint_every=0)
+    pipe = 'trap : INT; "$@" 2>&1 | tee "$0"; exit "${PIPESTATUS[0]}"'
+    shell = start(["bash", "-c", pipe, str(tmp_path / "log"), *words], new_session=True, **cache)
+    wait_for(lambda: len(rows(tmp_path / "run")) >= 2, shell)
+    os.killpg(shell.pid, signal.SIGINT)
+    assert finish(shell)[0] == 130
+    before = len(rows(tmp_path / "run"))
+    assert steps_on_disk(tmp_path / "run")[-1] >= 6 * before
+    status, _, err = finish_after_a_row(start(words, **cache), tmp_path / "run")
+    assert status == 143, err
+
+
+REDIRECTIONS = [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", "| head -1", "2>&1 | :"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirection", REDIRECTIONS)
+def test_a_stream_that_nobody_reads_costs_nothing(redirection, tmp_path, cache, whole):
+    words = command(tmp_path / "run", **LONG)
+    pipe = f'"$@" {redirection}; exit "${{PIPESTATUS[0]}}"'
+    status, _, err = run(["bash", "-c", pipe, "bash", *words], **cache)
+    assert status == 0, err
+    assert "Traceback" not in err and "workdir" not in err, err
+    assert (tmp_path / "run" / "summary.json").exists()
+    assert ending(tmp_path / "run", **LONG) == whole[0]
+
+
+@pytest.mark.slow
+def test_a_finished_run_says_so_in_a_line_and_writes_nothing(tmp_path, cache):
+    words = command(tmp_path / "run", **LONG)
+    assert run(words, **cache)[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    status, out, err = run(words, **cache)
+    assert (status, err) == (0, "") and len(out.splitlines()) == 1
+    assert out.startswith(f"{tmp_path / 'run'} is finished: 12 epochs, test accuracy ")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")} == before
 
 
 @pytest.mark.slow

@@ -75,12 +75,12 @@ def test_a_run_cut_off_and_resumed_equals_one_that_was_not(finished, tmp_path):
     """A signal between two checkpoints; tests/test_interruption.py has the rest, slow."""
     whole, _ = finished
     program = (
-        "import os, signal\n"
+        "import os, signal, sys\n"
         "from jaxep.run.record import Record\n"
         "def progress(self, done, total):\n"
         "    if self._reporter._epoch == 2 and done == 1: os.kill(os.getpid(), signal.SIGINT)\n"
         "Record.progress = progress\n"
-        "from jaxep import cli; cli.main()\n"
+        "from jaxep import cli; cli.main(['train', *sys.argv[1:]])\n"
     )
     values = [f"--config.{k}={v}" for k, v in {**TINY, "epochs": 3}.items()]
     flags = ["--config", "configs/digits_le.py", "--workdir", str(tmp_path / "cut"), *values]
@@ -141,6 +141,9 @@ def test_settings_of_every_type_are_given_on_the_command_line(finished, tmp_path
     workdir, _ = finished
     for rates in ("0.01", "{'default': 0.01}"):
         refused(train(workdir, epochs=3, learning_rates=rates), "learning_rates = [0.01, 0.01")
+    refused(
+        train(workdir, epochs=3, gain="{'default': 0.7}"), 'gain = 0.7 there, {"default": 0.7} here'
+    )
     again = "--config.signal_layers=('conv2',)"
     refused(train(workdir, again, epochs=3), 'signal_layers = [0] there, ["conv2"] here')
 

@@ -95,6 +95,33 @@ def test_what_stops_the_first_stops_the_second(tmp_path, cache):
     assert second[0] not in (0, None)
 
 
+def test_two_of_one_number_are_refused_in_a_line_by_both(tmp_path, cache):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = ["--coordinator", f"127.0.0.1:{port}", "--num_processes", "2", "--process_id", "0"]
+    first = start(command(tmp_path / "run", *flags), **cache)
+    time.sleep(8)
+    status, _, err = run(command(tmp_path / "run", *flags), **cache)
+    assert status == 4 and "process 0 cannot listen there" in err
+    first.send_signal(signal.SIGINT)
+    status_of_first, _, err_of_first = finish(first)
+    assert status_of_first == 130 and "had not met yet" in err_of_first
+    assert len(err.splitlines()) == 1 and not (tmp_path / "run").exists()
+
+
+def test_one_that_waits_alone_says_who_did_not_come(tmp_path, cache):
+    """The two minutes are made shorter."""
+    code = "import sys; from jaxep import cli, meeting; wait = meeting.meet\n"
+    code += "meeting.meet = lambda *a, **k: wait(*a, **k, seconds=1)\n"
+    code += "cli.main(['train', *sys.argv[1:]])\n"
+    flags = ["--coordinator", "127.0.0.1:18673", "--num_processes", "3", "--process_id", "0"]
+    words = command(tmp_path / "run", *flags)
+    status, out, err = run([words[0], "-c", code, *words[2:]], **cache)
+    assert (status, out) == (4, "")
+    assert err == "error: --num_processes 3: of process 1, 2 nothing was heard within 1 s\n"
+
+
 FLAGS = [
     (["--coordinator", "localhost:1"], "all three"),
     (["--process_id", "0", "--num_processes", "2"], "all three"),
