@@ -17,10 +17,11 @@ GOOD = "configs/digits_le.py"
 
 
 def train(*arguments, cwd=ROOT, **environment):
+    """The result of the command; a variable that is None is not set."""
     command = [sys.executable, str(ROOT / "train.py"), *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True
-    )
+    merged = {**os.environ, **environment}
+    set_variables = {key: value for key, value in merged.items() if value is not None}
+    return subprocess.run(command, cwd=cwd, env=set_variables, capture_output=True, text=True)
 
 
 def refused(result, *words):
@@ -176,6 +177,21 @@ def test_flags_come_from_a_file_too(tmp_path):
 def test_warnings_of_libraries_are_no_errors_of_the_config_file():
     result = train("--config", GOOD, "--config.relaxation=3.0", PYTHONWARNINGS="error")
     refused(result, "config.relaxation = 3.0: must be a number over 0 and under 2")
+
+
+def test_a_config_file_may_ask_for_the_devices(tmp_path):
+    """It finds those that the run will have."""
+    path = tmp_path / "own.py"
+    path.write_text(
+        "import jax\nfrom jaxep.configs.base import get_config as get_base\n\n\n"
+        "def get_config():\n    config = get_base()\n"
+        "    config.relaxation = 10.0 + jax.local_device_count()\n    return config\n"
+    )
+    environment = {"JAX_NUM_CPU_DEVICES": "3", "JAX_PLATFORMS": "cpu"}
+    refused(train("--config", path, **environment), "config.relaxation = 13.0: must be")
+    environment["JAX_NUM_CPU_DEVICES"] = None
+    cores = len(os.sched_getaffinity(0))
+    refused(train("--config", path, **environment), f"config.relaxation = {10.0 + cores}: must be")
 
 
 def test_commands_are_told_and_a_wrong_one_is_one_line():

@@ -6,10 +6,13 @@ from pathlib import Path
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def test_the_example_learns(capsys):
-    program = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
-    exec(compile(program, "README.md", "exec"), {})
+def test_its_examples_run_and_learn(capsys):
+    energy, network = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(energy, "README.md", "exec"), {})
     assert float(capsys.readouterr().out.split()[1]) < 0.01
+    names: dict = {}
+    exec(compile(network, "README.md", "exec"), names)
+    assert "res1_skip" in names["model"].weight_names
 
 
 def test_every_config_and_picture_it_names_exists():

@@ -32,7 +32,7 @@ keys = jax.random.split(jax.random.key(0), 3)
 params = {n: 0.5 * jax.random.normal(k, s) for k, (n, s) in zip(keys, shapes.items(), strict=True)}
 optimizer = optax.adam(0.01)
 opt_state = optimizer.init(params)
-for _ in range(500):
+for _ in range(1500):
     value, grads, aux = value_and_grad(params, (x, y), keys[0])
     updates, opt_state = optimizer.update(grads, opt_state)
     params = optax.apply_updates(params, updates)

@@ -117,21 +117,21 @@ def assert_equals(coupling, drive):
     def slow(params, lower):
         return jnp.sum(upper * drive(params, lower))
 
-    def second(energy):
-        """d/dw |dE/dlower|², what BPTT and implicit gradients differentiate."""
+    @functools.partial(jax.jit, static_argnums=0)
+    def derivatives(energy, params, lower):
+        """Value and first ones; d/dw |dE/dlower|², as in BPTT and implicit gradients; jvp of dE/dw."""
         square = jax.grad(lambda p: jnp.sum(jnp.square(jax.grad(energy, 1)(p, lower))))
-        return jax.jit(square)(params)
-
-    def curvature(energy):
         slope = functools.partial(jax.grad(energy, 0), params)
-        return jax.jit(lambda x: jax.jvp(slope, (x,), (x + 1,))[1])(lower)
+        curvature = jax.jvp(slope, (lower,), (lower + 1,))[1]
+        return jax.value_and_grad(energy, (0, 1))(params, lower), (square(params), curvature)
 
-    assert coupling.out_shape == drive(params, lower).shape[1:]
-    assert_trees_all_close(fast(params, lower), slow(params, lower), rtol=1e-12)
-    gradients = [jax.jit(jax.grad(energy, (0, 1)))(params, lower) for energy in (fast, slow)]
-    assert_trees_all_close(*gradients, atol=1e-12)
-    assert_trees_all_close(second(fast), second(slow), atol=1e-11)
-    assert_trees_all_close(curvature(fast), curvature(slow), atol=1e-11)
+    assert coupling.out_shape == jax.eval_shape(drive, params, lower).shape[1:]
+    (first, second), (wanted, wanted_second) = (
+        derivatives(energy, params, lower) for energy in (fast, slow)
+    )
+    assert_trees_all_close(first[0], wanted[0], rtol=1e-12)
+    assert_trees_all_close(first[1], wanted[1], atol=1e-12)
+    assert_trees_all_close(second, wanted_second, atol=1e-11)
 
 
 @dataclasses.dataclass(frozen=True)
