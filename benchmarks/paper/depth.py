@@ -4,50 +4,47 @@ A net of 5 and one of 11 weighted layers, each without signals, with local error
 training loss per epoch, and the test accuracy over seeds.
 """
 
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 
 from benchmarks.shared import nets, runs, show
-from benchmarks.shared.results import Claim, Result
+from benchmarks.shared.results import Claim, Claims, Result
 
 DEPTHS = ("5 layers", "11 layers")
 SIGNALS = ("STD", "LE", "KD")
 DATA = {"digits": "digits", "cifar10": "CIFAR-10"}
 # Of ten classes. A net counts as learning where its accuracy is over twice that.
 CHANCE = 0.1
+_DIGITS, _CIFAR = (nets.DIGITS_5, nets.DIGITS_11), (nets.CIFAR_5, nets.CIFAR_11)
+# By data the nets of both depths, and seeds.
+SCALES = {
+    "tiny": {"digits": (_DIGITS, (0,))},
+    "small": {"digits": (_DIGITS, (0, 1, 2)), "cifar10": (_CIFAR, (0,))},
+    "paper": {"cifar10": ((nets.PAPER_5, nets.PAPER_11), (0,))},
+}
 
 
 def specs(scale: str) -> dict[str, runs.Run]:
     """All runs of a scale, named "DATA, DEPTH, SIGNAL, seed N"."""
-    if scale == "paper":
-        return _named("cifar10", (nets.PAPER_5, nets.PAPER_11), (0,))
-    if scale == "tiny":
-        tiny = _named("digits", (nets.DIGITS_5, nets.DIGITS_11), (0,))
-        return {name: runs.shrink(run) for name, run in tiny.items()}
-    digits = _named("digits", (nets.DIGITS_5, nets.DIGITS_11), (0, 1, 2))
-    return {**digits, **_named("cifar10", (nets.CIFAR_5, nets.CIFAR_11), (0,))}
-
-
-def _named(data: str, pair: tuple[nets.Net, nets.Net], seeds: Sequence[int]) -> dict[str, runs.Run]:
-    named = {
-        f"{data}, {depth}, {signal}": net[signal]
-        for depth, net in zip(DEPTHS, pair, strict=True)
-        for signal in SIGNALS
-    }
-    return runs.with_seeds(named, seeds)
+    named: dict[str, runs.Run] = {}
+    for data, (pair, seeds) in SCALES[scale].items():
+        for depth, net in zip(DEPTHS, pair, strict=True):
+            rows = {f"{data}, {depth}, {signal}": net[signal] for signal in SIGNALS}
+            named |= runs.with_seeds(rows, seeds)
+    return runs.of_scale(scale, named)
 
 
 def table(result: Result) -> str:
     """Final accuracies and losses over the seeds."""
-    rows = []
-    for (data, depth, signal), found in runs.by_parts(result["runs"]).items():
-        reached = (runs.accuracies(found, part) for part in ("train", "test"))
-        loss = np.mean([row["train_loss"][-1] for row in found])
-        shown = map(show.percent, reached)
-        rows.append([DATA[data], depth, signal, len(found), *shown, f"{loss:.3f}"])
+    rows = [
+        [DATA[data], *names, len(found), *runs.percents(found), f"{_loss(found):.3f}"]
+        for (data, *names), found in runs.by_parts(result["runs"]).items()
+    ]
     header = ["data", "depth", "signal", "seeds", "train, %", "test, %", "training loss"]
     return show.markdown(header, rows)
+
+
+def _loss(rows: list[dict]) -> float:
+    return float(np.mean([row["train_loss"][-1] for row in rows]))
 
 
 def gap(result: Result, data: str, signal: str) -> tuple[float, float]:
@@ -60,7 +57,7 @@ def gap(result: Result, data: str, signal: str) -> tuple[float, float]:
     return min(having) - max(lacking), float(np.mean(having) - np.mean(lacking))
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """Depth stops the net without signals, and no other."""
     found = runs.by_parts(result["runs"])
     for data in (name for name in DATA if (name, DEPTHS[1], "STD") in found):
@@ -78,18 +75,16 @@ def claims(result: Result) -> Iterator[Claim]:
 
 def draw(result: Result):
     """Training loss per epoch: a row for each data set, a column for each depth."""
-    found = runs.by_parts(result["runs"])
-
-    def panel(data: str, depth: str) -> show.Panel:
-        parts, seeds = [], len(found[data, depth, "STD"])
-        for signal in SIGNALS:
-            losses = [row["train_loss"] for row in found[data, depth, signal]]
-            label = f"{signal}: {show.NAMES[signal]}"
-            parts.append(show.band(label, losses, show.COLORS[signal]))
+    rows: dict[str, list[show.Panel]] = {}
+    for net, signals in runs.by_last_part(result["runs"]).items():
+        data, depth = net.split(", ")
+        parts = [
+            show.band(f"{s}: {show.NAMES[s]}", [r["train_loss"] for r in found], show.COLORS[s])
+            for s, found in signals.items()
+        ]
         parts.append(show.level(np.log(10), "chance, ln 10", lw=1))
+        seeds = len(signals["STD"])
         title = f"{DATA[data]}, {depth}" + (f" ({seeds} seeds)" if seeds > 1 else "")
-        return show.Panel(title, parts, "training loss, nats per sample", ylim=(0, 2.6))
-
-    data = [name for name in DATA if any(key[0] == name for key in found)]
-    rows = [[panel(name, depth) for depth in DEPTHS] for name in data]
-    return show.figure(rows, legend=4, sharey="row")
+        panel = show.Panel(title, parts, "training loss, nats per sample", ylim=(0, 2.6))
+        rows.setdefault(data, []).append(panel)
+    return show.figure(list(rows.values()), legend=4, sharey="row")

@@ -4,15 +4,17 @@ Layers of Υ end in a pool where a teacher gives the targets; LE reads the layer
 Seeds and scales are the benchmarks' own business.
 """
 
-from benchmarks.shared.runs import Run
+from typing import Any
+
+from benchmarks.shared.runs import Run, load_config
+from jaxep.nets.specs import parse_conv
 
 Net = dict[str, Run]
+Layers = tuple[int, ...]
 SILENT = {"signal": "none", "signal_layers": (), "kappa": 0.0}
 
 
-def _signals(
-    base: Run, local: tuple[int, ...], pooled: tuple[int, ...], teacher: str, kdw: float
-) -> Net:
+def _signals(base: Run, local: Layers, pooled: Layers, teacher: str, kdw: float) -> Net:
     """One net under all signals: Υ of LE, Υ of KD and KDW, their teacher, κ of KDW."""
     distilled = base.but(teacher=teacher, signal_layers=pooled, kappa=10.0)
     return {
@@ -23,27 +25,22 @@ def _signals(
     }
 
 
-def _digits(conv: str, local: tuple[int, ...], pooled: tuple[int, ...], epochs: int) -> Net:
+def chain(config: str, conv: str, rates: tuple[float, float], **changes: Any) -> Run:
+    """A run of other convolutions; `rates`: of all weights but the last, and of the last."""
+    weights = len(parse_conv(conv)) + len(changes.get("hidden", load_config(config)["hidden"]))
+    learning_rates = (rates[0],) * weights + (rates[1],)
+    return Run(config, {"conv": conv, "learning_rates": learning_rates, **changes})
+
+
+def _digits(conv: str, local: Layers, pooled: Layers, epochs: int) -> Net:
     """A digits net of the given convolutions with a hidden layer of 64 and a readout."""
-    weighted = sum(token != "M" for token in conv.split()) + 2
-    rates = (0.005,) * (weighted - 1) + (0.03,)
-    changes = {"conv": conv, "learning_rates": rates, "batch_size": 26, "epochs": epochs}
-    base = Run("digits_deep_le", changes)
+    base = chain("digits_deep_le", conv, (0.005, 0.03), batch_size=26, epochs=epochs)
     return _signals(base, local, pooled, "configs/teacher_digits_deep.py", kdw=10.0)
 
 
-def _cifar(
-    conv: str,
-    hidden: tuple[int, ...],
-    local: tuple[int, ...],
-    pooled: tuple[int, ...],
-    epochs: int = 8,
-) -> Net:
+def _cifar(conv: str, hidden: tuple[int, ...], local: Layers, pooled: Layers) -> Net:
     """A quarter-width net on 3000 CIFAR-10 images."""
-    weighted = sum(token != "M" for token in conv.split()) + len(hidden) + 1
-    changes = {"conv": conv, "hidden": hidden, "epochs": epochs}
-    changes["learning_rates"] = (0.004,) * (weighted - 1) + (0.02,)
-    base = Run("cifar10_small_le", changes)
+    base = chain("cifar10_small_le", conv, (0.004, 0.02), hidden=hidden, epochs=8)
     return _signals(base, local, pooled, "configs/teacher_cifar10_small.py", kdw=1.0)
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,9 @@ class Claim(NamedTuple):
     paper: str
     here: str
     holds: bool | None = None
+
+
+Claims = Iterator[Claim]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +91,25 @@ class Options:
         found = json.loads(path.read_text()) if path.exists() else {}
         return {key: found[key] for key in keys if key in found}
 
+    def each(self, chosen: Iterable[str], every: Iterable[str], of: Callable[[str], Any]) -> Result:
+        """Measures rows one by one and writes each, so that none is lost.
+
+        Args:
+            chosen: names of the rows to measure.
+            every: names of all rows: what an earlier command left of the others stays.
+            of: measures the row of a name.
+        """
+        result = self.kept(*every)
+        for name in chosen:
+            result[name] = of(name)
+            self.keep(result)
+        return result
+
 
 def plain(value: Any) -> Any:
-    """The value with None for every nan and infinity."""
+    """The value as JSON has it: lists for arrays, None for every nan and infinity."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, dict):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

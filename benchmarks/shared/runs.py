@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.shared import show
 from benchmarks.shared.results import ROOT, Options
 from jaxep import configs
 from jaxep.run.reporting import read_layers, read_metrics
@@ -154,6 +155,11 @@ def by_last_part(rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, list
     return found
 
 
+def percents(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Training and test accuracy over the seeds of one run, as texts in percent."""
+    return [show.percent(accuracies(rows, part)) for part in ("train", "test")]
+
+
 def accuracies(rows: Sequence[dict[str, Any]], part: str = "test") -> list[float]:
     """Of the seeds of one run, fractions; `part`: train or test."""
     return [row[f"{part}_accuracy"] for row in rows]
@@ -163,3 +169,8 @@ def shrink(run: Run) -> Run:
     """A run of seconds with the same network: for tests, says nothing."""
     small = {"train_size": 60, "test_size": 30, "epochs": 3, "batch_size": 20}
     return run.but(**small, t_free=2, t_nudge=1)
+
+
+def of_scale(scale: str, named: Mapping[str, Run]) -> dict[str, Run]:
+    """The runs as they are; at tiny scale shrunk."""
+    return {name: shrink(run) if scale == "tiny" else run for name, run in named.items()}

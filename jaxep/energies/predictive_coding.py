@@ -7,6 +7,7 @@ Kerjan, Høier & Scellier 2026 (arXiv 2606.03584), on any graph of couplings; in
 free phase starts there and needs no sweeps. A nudged sweep moves the output's block first.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -34,12 +35,12 @@ def predictive_coding(model: Model, *, from_drive: bool = True) -> Energy:
 
     def phi_of(loop: Loop, clamped: dict[str, jax.Array], states: States, cache: list):
         arguments = _arguments(network, loop, clamped, states)
-        total = jnp.zeros(())
+        terms = []
         for layer in network.layers:
             predicted, state = layer.activation(arguments[layer.name]), states[layer.name]
             own = state * predicted - 0.5 * jnp.square(predicted)
-            total = total + jnp.sum(own, axis=tuple(range(1, own.ndim)))
-        return total, cache
+            terms.append(jnp.sum(own, axis=tuple(range(1, own.ndim))))
+        return functools.reduce(jnp.add, terms), cache
 
     def phi(params: Params, x: Any, states: States) -> jax.Array:
         return phi_of(*network.prepare(params, x), states, [None] * len(states))[0]

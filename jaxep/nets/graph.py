@@ -153,12 +153,9 @@ class Network:
             (as `phi`, the cache of every layer).
         """
         drives, cache = self.drives(loop, clamped, states, cache)
-        total = jnp.zeros(())
-        for edge in self.edges:
-            total = total + _inner(states[edge.upper], drives[edge.name])
-        for name, bias in loop.biases.items():
-            total = total + _inner(states[name], bias)
-        return total, cache
+        terms = [_inner(states[edge.upper], drives[edge.name]) for edge in self.edges]
+        terms += [_inner(states[name], bias) for name, bias in loop.biases.items()]
+        return functools.reduce(jnp.add, terms), cache
 
     def drives(
         self, loop: Loop, clamped: dict[str, jax.Array], states: States, cache: list

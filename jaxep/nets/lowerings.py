@@ -207,8 +207,8 @@ class Pairs:
 class Patches:
     """One product of what the kernel sees at each place, [places, taps * in], with the kernel.
 
-    XLA:CPU runs a strided convolution onto a 2x2 map at 4 GFLOP/s, and its transpose at 1; small
-    maps and 1x1 kernels have few patches to gather.
+    XLA:CPU runs the transpose of a strided 3x3 convolution onto a 2x2 map at 1 GFLOP/s; small maps
+    and 1x1 kernels have few patches to gather.
 
     Attributes:
         in_shape: (height, width, channels) of the lower map.

@@ -119,7 +119,7 @@ def assert_equals(coupling, drive):
 
     @functools.partial(jax.jit, static_argnums=0)
     def derivatives(energy, params, lower):
-        """Value and first ones; d/dw |dE/dlower|², as in BPTT and implicit gradients; jvp of dE/dw."""
+        """Value, first ones; d/dw |dE/dlower|² as in BPTT and implicit gradients, jvp of dE/dw."""
         square = jax.grad(lambda p: jnp.sum(jnp.square(jax.grad(energy, 1)(p, lower))))
         slope = functools.partial(jax.grad(energy, 0), params)
         curvature = jax.jvp(slope, (lower,), (lower + 1,))[1]
