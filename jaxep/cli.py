@@ -99,14 +99,14 @@ def _take_config(words: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _open_to_any_value(config: ConfigDict) -> ConfigDict:
-    """The same keys, where those that are no plain number, text or truth take any literal.
+    """The same keys, where those that are not of a plain number, text or truth take any literal.
 
     ml_collections adds up the tuples that the command line gives for a tuple, and knows no list and
     no number of numpy.
     """
     opened = ConfigDict()
     for key, value in config.items():
-        plain = type(value) in (bool, int, float, str)
+        plain = config.get_type(key) in (bool, int, float, str)
         opened[key] = value if plain else FieldReference(value, field_type=object)
     return opened
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.shared import show
-from benchmarks.shared.results import Claim, Result
+from benchmarks.shared.results import Claim, Claims, Result
 
 ORDERS = {"synchronous": ("tab:blue", "o"), "alternating": ("tab:green", "^")}
 PARTS = (("K1", "K₁", "0.35"), ("K2", "|β| K₂", "tab:olive"), ("K3", "|βκ| K₃", "tab:cyan"))
@@ -62,7 +62,7 @@ def table(result: Result) -> str:
     return show.markdown(header, rows)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """What the bound says and where its condition holds, and what happens where it does not."""
     every = [(key, row) for _, _, key, row in _rows(result)]
     phases = [phase for _, row in every for phase in row["phases"].values()]

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.shared import nets, runs, show, systems
-from benchmarks.shared.results import Claim, Options, Result
+from benchmarks.shared.results import Claim, Claims, Options, Result
 from jaxep import Energy, energy_per_sample, initial_states
 from jaxep.core.solvers import relative_residual
 from jaxep.core.sweep import Sweep, free_objective
@@ -180,7 +180,7 @@ def table(result: Result) -> str:
     return show.markdown(header, rows)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """The energy settles; what is left of the residuals."""
     shares = [
         settled_after(p[s], p["steps_per_pass"]) / (p["steps_per_pass"] * len(p[s]["energy"]))

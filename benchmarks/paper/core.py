@@ -5,17 +5,15 @@ its summary and its metrics say; the other rows' results stay.
 """
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.shared import runs, show
-from benchmarks.shared.results import Claim, Options, Result
+from benchmarks.shared import nets, runs, show
+from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.runs import Run
 
 # cifar10_small_frozen: the net of cifar10_small_le in which only the readout learns.
-FROZEN = {"signal": "none", "signal_layers": (), "kappa": 0.0}
-FROZEN["learning_rates"] = (*(0.0,) * 6, 0.02)
+FROZEN = {**nets.SILENT, "learning_rates": (*(0.0,) * 6, 0.02)}
 CIFAR = "CIFAR-10 (3000 images), quarter-width VGG-7, local errors"
 RUNS = {
     "digits_le": ("digits, 8 layers, local errors", Run("digits_le")),
@@ -70,7 +68,7 @@ def table(result: Result) -> str:
     return show.markdown(["run", "test accuracy, %", "seconds", "config"], rows)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """Each row that learns beside the one that does not."""
     reached = {name: row["final_test_accuracy"] for name, row in result["runs"].items()}
     for statement, one, other in PAIRS:

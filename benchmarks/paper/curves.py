@@ -4,23 +4,21 @@ Accuracy and loss per epoch of VGG-7 under local errors and distillation; at sma
 a quarter of the width and sees 3000 images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from benchmarks.shared import nets, runs, show
-from benchmarks.shared.results import Claim, Result
+from benchmarks.shared.results import Claim, Claims, Result
 
 SIGNALS = ("LE", "KD")
+# Tiny on digits: CIFAR alone takes longer to load.
+SCALES = {"tiny": nets.DIGITS_5, "small": nets.CIFAR_7, "paper": nets.PAPER_7}
 # Of the paper's Fig. 4: LE is over it before epoch 15 of 250, KD after epoch 45.
 LEVEL = 0.7
 
 
 def specs(scale: str) -> dict[str, runs.Run]:
     """The two runs of a scale, by signal."""
-    net = nets.PAPER_7 if scale == "paper" else nets.CIFAR_7
-    named = {signal: net[signal] for signal in SIGNALS}
-    if scale == "tiny":  # on digits: CIFAR alone takes longer to load
-        named = {signal: runs.shrink(nets.DIGITS_5[signal]) for signal in SIGNALS}
-    return named
+    return runs.of_scale(scale, {signal: SCALES[scale][signal] for signal in SIGNALS})
 
 
 def reached(curve: Sequence[float], level: float) -> int | None:
@@ -36,17 +34,16 @@ def level_of(result: Result) -> float:
 
 def table(result: Result) -> str:
     """Accuracies at the end, and how soon a common level was reached."""
-    level = level_of(result)
-    rows = []
+    level, rows = level_of(result), []
     for signal, row in result["runs"].items():
-        reached_at = [f"{100 * row[key]:.1f}" for key in ("train_accuracy", "test_accuracy")]
         first = reached(row["test_acc"], level) or "never"
-        rows.append([signal, row["epochs"], *reached_at, first, f"{row['training_seconds']:.0f}"])
+        seconds = f"{row['training_seconds']:.0f}"
+        rows.append([signal, row["epochs"], *runs.percents([row]), first, seconds])
     soon = f"test at {100 * level:.0f} % from epoch"
     return show.markdown(["signal", "epochs", "train, %", "test, %", soon, "seconds"], rows)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """KD starts later and ends higher."""
     level, rows = level_of(result), result["runs"]
     le, kd = (reached(rows[signal]["test_acc"], level) for signal in SIGNALS)
@@ -64,15 +61,17 @@ def claims(result: Result) -> Iterator[Claim]:
 
 def draw(result: Result):
     """Accuracy and loss, training and test."""
-
-    def panel(label: str, column: str, scale: int) -> show.Panel:
-        parts = []
-        for signal, row in result["runs"].items():
-            for part, style in (("train", "--"), ("test", "-")):
-                values = [scale * value for value in row[f"{part}_{column}"]]
-                color = show.COLORS[signal]
-                parts.append(show.line(f"{signal}, {part}", values, style=style, color=color))
-        return show.Panel("", parts, label, ylim=(0, None))
-
-    panels = [panel("accuracy, %", "acc", 100), panel("loss, nats per sample", "loss", 1)]
+    panels = []
+    for label, column, scale in (("accuracy, %", "acc", 100), ("loss, nats per sample", "loss", 1)):
+        parts = [
+            show.line(
+                f"{signal}, {part}",
+                [scale * value for value in row[f"{part}_{column}"]],
+                style=style,
+                color=show.COLORS[signal],
+            )
+            for signal, row in result["runs"].items()
+            for part, style in (("train", "--"), ("test", "-"))
+        ]
+        panels.append(show.Panel("", parts, label, ylim=(0, None)))
     return show.figure([panels], legend=4)

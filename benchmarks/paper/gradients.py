@@ -8,7 +8,7 @@ error. Random weights; the targets of KD and KDW are random features: the theore
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.shared import runs, show, systems
-from benchmarks.shared.results import Claim, Options, Result
+from benchmarks.shared.results import Claim, Claims, Options, Result
 from jaxep import BPTT, EP, Fixed, Implicit, Tolerance, centered, one_sided
 
 SIGNALS = tuple(show.COLORS)
@@ -217,7 +217,7 @@ def table(result: Result) -> str:
     return show.markdown(header, rows)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """The orders of the error in β, and that EP equals the exact gradient and BPTT."""
     signals = result["signals"].values()
     for name, (_, order) in STENCILS.items():

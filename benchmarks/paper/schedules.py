@@ -3,12 +3,10 @@
 The schedules of eq. 16, and the accuracy of nets that differ in nothing else.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from benchmarks.shared import nets, runs, show
-from benchmarks.shared.results import Claim, Options, Result
+from benchmarks.shared.results import Claim, Claims, Options, Result
 from jaxep.nets.heads import kappa_schedule
 
 KINDS = ("constant", "linear", "exponential", "cosine")
@@ -46,8 +44,7 @@ def decay() -> dict[str, list[float]]:
 
 def measure(options: Options) -> Result:
     """Trains all runs of the scale."""
-    rows = runs.train_all(options, specs(options.scale))
-    return {"decay": decay(), "runs": rows}
+    return {"decay": decay(), "runs": runs.train_all(options, specs(options.scale))}
 
 
 def table(result: Result) -> str:
@@ -60,16 +57,16 @@ def table(result: Result) -> str:
     return show.markdown(["κ schedule", *(f"{s}, test, %" for s in found)], rows)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """The exponential schedule is the worst, and by more than the noise of the seeds."""
     for signal, kinds in runs.by_last_part(result["runs"]).items():
         reached = {kind: runs.accuracies(rows) for kind, rows in kinds.items()}
-        order = sorted(reached, key=lambda kind: float(np.mean(reached[kind])))
-        last, best = ((kind, show.percent(reached[kind])) for kind in (order[0], order[-1]))
+        last, *_, best = sorted(reached, key=lambda kind: float(np.mean(reached[kind])))
         statement = f"{signal}: the exponential schedule decays too quickly and is the worst"
-        here = f"{last[0]} is the worst, {last[1]} %, {best[0]} the best, {best[1]} %"
-        yield Claim(statement, "suboptimal", here, last[0] == "exponential")
-        spread = float(np.mean(reached[best[0]]) - np.mean(reached[last[0]]))
+        here = f"{last} is the worst, {show.percent(reached[last])} %, "
+        here += f"{best} the best, {show.percent(reached[best])} %"
+        yield Claim(statement, "suboptimal", here, last == "exponential")
+        spread = float(np.mean(reached[best]) - np.mean(reached[last]))
         noise = max((np.std(v, ddof=1) for v in reached.values() if len(v) > 1), default=0.0)
         here = f"{100 * spread:.1f} points; the deviation over seeds is up to {100 * noise:.1f}"
         statement = f"{signal}: best and worst differ by more than seeds do"

@@ -5,16 +5,22 @@ CIFAR-10 images; at paper scale: the paper's own rows. (Table 3's memory: `memor
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.shared import nets, runs, show
-from benchmarks.shared.results import Claim, Options, Result
+from benchmarks.shared.results import Claim, Claims, Options, Result
 
-SMALL = {"digits, 11 layers": nets.DIGITS_11, "CIFAR-10 subset, VGG-7/4": nets.CIFAR_7}
-SMALL_SEEDS = {"digits, 11 layers": (0, 1, 2), "CIFAR-10 subset, VGG-7/4": (0,)}
+# Nets by name with seeds; at paper scale the runs are the rows of PAPER.
+SCALES: dict[str, dict[str, tuple[nets.Net, tuple[int, ...]]]] = {
+    "tiny": {"digits, 5 layers": (nets.DIGITS_5, (0,))},
+    "small": {
+        "digits, 11 layers": (nets.DIGITS_11, (0, 1, 2)),
+        "CIFAR-10 subset, VGG-7/4": (nets.CIFAR_7, (0,)),
+    },
+}
 PAPER_SEEDS = (0, 1, 2, 3, 4)
 # (train, test) accuracy in %, of Tables 1 and 3; the STD row is Laborieux et al. 2021.
 PAPER = {
@@ -47,14 +53,10 @@ def specs(scale: str, signals: Sequence[str]) -> dict[str, runs.Run]:
     if scale == "paper":
         rows = {n: runs.Run(config_of(n)) for n in PAPER if n.split(", ")[2] in signals}
         return runs.with_seeds(rows, PAPER_SEEDS)
-    if scale == "tiny":
-        tiny = {f"digits, 5 layers, {s}": runs.shrink(nets.DIGITS_5[s]) for s in signals}
-        return runs.with_seeds(tiny, (0,))
-    named = {}
-    for name, net in SMALL.items():
-        rows = {f"{name}, {signal}": net[signal] for signal in signals}
-        named.update(runs.with_seeds(rows, SMALL_SEEDS[name]))
-    return named
+    named: dict[str, runs.Run] = {}
+    for name, (net, seeds) in SCALES[scale].items():
+        named |= runs.with_seeds({f"{name}, {signal}": net[signal] for signal in signals}, seeds)
+    return runs.of_scale(scale, named)
 
 
 def measure(options: Options) -> Result:
@@ -69,14 +71,13 @@ def table(result: Result) -> str:
         for signal, found in signals.items():
             beside = f"{net}, {signal}" if f"{net}, {signal}" in PAPER else BESIDE[signal]
             train, test = PAPER[beside]
-            reached = (show.percent(runs.accuracies(found, part)) for part in ("train", "test"))
             paper = ["–" if train is None else f"{train:.2f}", f"{test:.2f} ({beside})"]
-            rows.append([net, signal, len(found), *reached, *paper])
+            rows.append([net, signal, len(found), *runs.percents(found), *paper])
     header = ["data, net", "signal", "seeds", "train, %", "test, %", "paper train", "paper test"]
     return show.markdown(header, rows)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """The order of the signals on each net, and where the nets are the paper's the accuracies."""
     for net, signals in runs.by_last_part(result["runs"]).items():
         reached = {signal: runs.accuracies(rows) for signal, rows in signals.items()}

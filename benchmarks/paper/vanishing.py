@@ -6,14 +6,14 @@ without signals (appendix A of the paper).
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from benchmarks.shared import nets, runs, show, systems
-from benchmarks.shared.results import Claim, Options, Result
+from benchmarks.shared.results import Claim, Claims, Options, Result
 from jaxep.nets.diagnostics import layer_report
 
 SIGNALS = ("STD", "LE", "KD")
@@ -136,7 +136,7 @@ def table(result: Result) -> str:
     return show.markdown(header, rows)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """What vanishes without signals, and that time does not bring it back."""
     accuracy = {name: row["test_accuracy"] for name, row in result["runs"].items()}
     percent = {name: f"{100 * value:.1f} %" for name, value in accuracy.items()}

@@ -1,8 +1,9 @@
 """What the speed benchmarks share: nets, a batch, a clock, and the limit of the machine."""
 
 import os
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any, NamedTuple
@@ -40,23 +41,18 @@ MATMUL = 2048
 
 
 class Problem(NamedTuple):
-    """What every engine gets."""
+    """A model with weights and a batch; κ of the targets is [batch], so that all can be cut."""
 
     model: Model
     energy: Energy
     params: dict[str, Any]
     x: jax.Array
-    labels: jax.Array
-
-    @property
-    def network(self) -> Network:
-        """Layers and edges."""
-        return self.model.network
+    targets: Targets
 
     @property
     def batch(self) -> tuple[jax.Array, Targets]:
         """As an estimator takes it."""
-        return self.x, Targets(self.labels)
+        return self.x, self.targets
 
 
 def problem(name: str, batch: int) -> Problem:
@@ -65,7 +61,7 @@ def problem(name: str, batch: int) -> Problem:
     params = model.init_params(jax.random.key(0))
     x = 0.4 * jax.random.normal(jax.random.key(1), (batch, *model.network.inputs[0].shape))
     labels = jax.random.randint(jax.random.key(2), (batch,), 0, 10)
-    return Problem(model, model.energy(), params, x, labels)
+    return Problem(model, model.energy(), params, x, Targets(labels, jnp.zeros(batch)))
 
 
 def sweeps(energy: Energy, order: str, params: Any, batch: Any, count: Any) -> Any:
@@ -117,24 +113,30 @@ def sweep_gflop(p: Problem) -> dict[str, float]:
     return {order: counted(order, 3) - counted(order, 2) for order in ORDERS}
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    """Of one call."""
+def seconds(call: Callable[..., Any], *given: Any) -> float:
+    """Of one call, until its arrays are there."""
     began = time.perf_counter()
-    call()
+    jax.block_until_ready(call(*given))
     return time.perf_counter() - began
+
+
+def medians(clocks: Mapping[Hashable, Callable[[], float]], rounds: int) -> dict[Any, float]:
+    """The median of each clock's seconds; in each round every clock has its turn."""
+    found = [{name: clock() for name, clock in clocks.items()} for _ in range(rounds)]
+    return {name: statistics.median(row[name] for row in found) for name in clocks}
 
 
 def matmul_seconds() -> Callable[[], float]:
     """One large float32 product, the rate that nothing on this machine exceeds by much."""
     a = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
     product = jax.jit(jnp.matmul)
-    return lambda: min(seconds(lambda: jax.block_until_ready(product(a, a))) for _ in range(3))
+    return lambda: min(seconds(product, a, a) for _ in range(3))
 
 
-def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+def alone(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """What a function of a module returns in a fresh process, where JAX has not started yet."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+        return pool.submit(function, *arguments, **named).result()
 
 
 def whole_batch_on_one_device() -> None:

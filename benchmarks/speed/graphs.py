@@ -7,14 +7,14 @@ the whole batch on one device.
 """
 
 import functools
-import statistics
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 
 from benchmarks.shared import show, workload
-from benchmarks.shared.results import Claim, Options, Result
+from benchmarks.shared.results import Claim, Claims, Options, Result
 from jaxep import EP, Fixed
 from jaxep.core.sweep import ORDERS
 
@@ -32,55 +32,47 @@ def sweep_ms(p: workload.Problem, rounds: int) -> dict[str, float]:
     states = p.energy.init_states(jax.random.key(0), p.params, p.x)
     runs = {o: jax.jit(functools.partial(workload.sweeps, p.energy, o)) for o in ORDERS}
 
-    def spent(order: str, count: int) -> float:
-        run = runs[order]
-        return workload.seconds(lambda: jax.block_until_ready(run(p.params, (p.x, states), count)))
+    def each(order: str) -> float:
+        of = functools.partial(workload.seconds, runs[order], p.params, (p.x, states))
+        return (of(MANY) - of(FEW)) / (MANY - FEW)
 
-    for order in ORDERS:
-        spent(order, 1)  # compiles
-    found: dict[str, list[float]] = {order: [] for order in ORDERS}
-    for _ in range(rounds):
-        for order in ORDERS:
-            found[order].append((spent(order, MANY) - spent(order, FEW)) / (MANY - FEW))
-    return {order: 1e3 * statistics.median(values) for order, values in found.items()}
+    clocks = {order: functools.partial(each, order) for order in ORDERS}
+    workload.medians(clocks, 1)  # compiles
+    return {order: 1e3 * spent for order, spent in workload.medians(clocks, rounds).items()}
 
 
 def measure_net(name: str, batch: int, rounds: int) -> dict[str, Any]:
     """All numbers of one net; for a fresh process."""
     workload.whole_batch_on_one_device()
     p = workload.problem(name, batch)
+    network = p.model.network
     estimator = EP(BETA, Fixed(T_FREE, "alternating"), Fixed(T_NUDGE, "alternating"))
     learn = jax.jit(estimator.value_and_grad(p.energy))
-    lowered = learn.lower(p.params, p.batch, jax.random.key(0))
-    compiled: list[Any] = []
-    compile_s = workload.seconds(lambda: compiled.append(lowered.compile()))
-
-    def train() -> None:
-        jax.block_until_ready(compiled[0](p.params, p.batch, jax.random.key(0)))
-
+    given = (p.params, p.batch, jax.random.key(0))
+    lowered, began = learn.lower(*given), time.perf_counter()
+    compiled = lowered.compile()
+    compile_s = time.perf_counter() - began
+    train = functools.partial(workload.seconds, compiled, *given)
     train()
+    sizes: Any = compiled.memory_analysis()
     return {
         "batch": batch,
-        "layers": len(p.network.layers),
+        "layers": len(network.layers),
         "weights": len(p.model.weight_names),
-        "colours": len(set(p.network.blocks.values())),
+        "colours": len(set(network.blocks.values())),
         "sweep_gflop": workload.sweep_gflop(p),
         "sweep_ms": sweep_ms(p, rounds),
         "compile_s": compile_s,
-        "training_step_ms": 1e3 * statistics.median(workload.seconds(train) for _ in range(rounds)),
-        "temporary_mb": compiled[0].memory_analysis().temp_size_in_bytes / 1e6,
+        "training_step_ms": 1e3 * workload.medians({"": train}, rounds)[""],
+        "temporary_mb": sizes.temp_size_in_bytes / 1e6,
     }
 
 
 def measure(options: Options) -> Result:
     """The nets that are named, the others' results kept."""
     own = options.own
-    result: Result = options.kept(*NETS)
-    for name in own.nets:
-        result[name] = workload.alone(measure_net, name, own.batch, own.rounds)
-        options.keep(result)
-        print(table({name: result[name]}), flush=True)
-    return result
+    of = functools.partial(workload.alone, measure_net, batch=own.batch, rounds=own.rounds)
+    return options.each(own.nets, NETS, of)
 
 
 def _rows(result: Result) -> Iterator[tuple[str, dict[str, Any], dict[str, float]]]:
@@ -107,7 +99,7 @@ def table(result: Result) -> str:
     return show.markdown([*header, "compilation, s", "temporaries, MB"], rows)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """A sweep costs what a step costs, in a graph too."""
     for name, row, ratios in _rows(result):
         statement = f"{name}: a sweep of {row['colours']} colours costs one synchronous step"

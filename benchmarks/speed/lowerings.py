@@ -7,16 +7,14 @@ prepares its kernels once, and takes at least 20 steps. `Conv` chooses by this t
 
 import functools
 import itertools
-import statistics
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.shared import show
-from benchmarks.shared.results import Claim, Options, Result
-from benchmarks.shared.workload import seconds
+from benchmarks.shared.results import Claim, Claims, Options, Result
+from benchmarks.shared.workload import medians, seconds
 from jaxep.nets.couplings import Conv, LoweringName
 from jaxep.training.parallel import samples_over_devices
 
@@ -46,20 +44,14 @@ def time_pairs(size: int, padding: int, channels: int, rounds: int) -> dict[str,
     """Milliseconds of one pair by lowering: medians over interleaved rounds."""
     lower = jax.random.uniform(jax.random.key(0), (BATCH, size, size, channels))
     steps = max(20, 10**7 // (size**2 * channels**2))
-    calls = {}
+    clocks = {}
     for name in (name for name in NAMES if size <= LARGEST_MAP[name]):
         conv = Conv((size, size, channels), channels, padding=padding, lowering=name)
         params = conv.init(jax.random.key(1))
         run = jax.jit(functools.partial(samples_over_devices, functools.partial(pair, conv, steps)))
-        calls[name] = functools.partial(
-            lambda run, p: jax.block_until_ready(run(p, lower)), run, params
-        )
-        calls[name]()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            times[name].append(1e3 * seconds(call) / steps)
-    return {name: statistics.median(values) for name, values in times.items()}
+        clocks[name] = functools.partial(seconds, run, params, lower)
+        clocks[name]()
+    return {name: 1e3 * spent / steps for name, spent in medians(clocks, rounds).items()}
 
 
 def measure(options: Options) -> Result:
@@ -84,7 +76,7 @@ def table(result: Result) -> str:
     return show.markdown(["map", "padding", "channels", *(f"{name}, ms" for name in NAMES)], rows)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """How much faster than the backend's own each is."""
     for name in NAMES[1:]:
         gains = [r["ms"]["convolution"] / r["ms"][name] for r in result["rows"] if name in r["ms"]]
@@ -102,7 +94,7 @@ def draw(result: Result):
         parts = [
             show.line(name, [row["ms"].get(name) for row in here], channels, "o-", color=f"C{i}")
             for i, name in enumerate(NAMES)
-            if any(name in row["ms"] for row in here)
+            if size <= LARGEST_MAP[name]
         ]
         kind = "" if padding else ", no padding"
         title = f"{size}x{size} map{kind}, batch {result['batch']}"

@@ -5,14 +5,13 @@ steps; and the digits net of the README. XLA's own analysis of the compiled step
 accelerators the device's peak. A row is measured in a process of its own.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
 from benchmarks.shared import show, systems, workload
-from benchmarks.shared.results import Claim, Options, Result
+from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.runs import Run, settings_of
 from jaxep.training import data as data_lib
 from jaxep.training import steps
@@ -113,7 +112,7 @@ def by_model(result: Result) -> dict[str, dict[str, dict[str, Any]]]:
     return found
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """EP takes a small share of what BPTT takes, and all take less than the paper's."""
     for model, rows in by_model(result).items():
         keys = ("paper_mb", "total_mb")

@@ -11,14 +11,14 @@ in bfloat16 reaches.
 import dataclasses
 import functools
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.shared import show, systems
-from benchmarks.shared.results import Claim, Options, Result
+from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.speed.solvers import SHALLOW, digits, error
 from jaxep import EP, Energy, Fixed
 from jaxep.nets.couplings import Conv, LoweringName
@@ -144,7 +144,7 @@ def table(result: Result) -> str:
     return show.markdown(header, rows)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """What training in bfloat16 costs, and what rounded products do to a gradient."""
     reached = {kind: 100 * value for kind, value in result["test_accuracy"].items()}
     statement = f"Training in bfloat16 reaches what float32 does, in {result['epochs']} epochs"

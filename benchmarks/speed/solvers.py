@@ -8,26 +8,24 @@ mend): the implicit gradient in float64 at the equilibrium that the same order o
 
 import dataclasses
 import functools
-import statistics
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.shared import show, systems, workload
-from benchmarks.shared.results import Claim, Options, Result
+from benchmarks.shared.results import Claim, Claims, Options, Result
+from benchmarks.shared.nets import chain
 from benchmarks.shared.runs import Run
-from jaxep import EP, Energy, Implicit, equilibrium
+from benchmarks.shared.workload import Problem
+from jaxep import EP, Implicit, equilibrium
 from jaxep.core import solvers
 from jaxep.training import parallel
 
 BETA = 0.1
-SHALLOW = Run(
-    "digits_le",
-    {"conv": "32 M 64 M", "hidden": (64,), "signal_layers": (0, 1), "learning_rates": (0.01,) * 4},
-)
+SHALLOW = chain("digits_le", "32 M 64 M", (0.01, 0.01), hidden=(64,), signal_layers=(0, 1))
 # Tolerances of the free phase; those of the nudged phases are as many times smaller.
 TOLERANCES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 NUDGE_RATIOS = (1.0, 0.2)
@@ -53,24 +51,12 @@ GOAL = 0.1
 Rows = list[dict[str, Any]]
 
 
-class Problem(NamedTuple):
-    """An energy with weights and one batch."""
-
-    energy: Energy
-    params: Any
-    batch: tuple[jax.Array, Any]
-
-
 def digits(epochs: int, run: Run) -> Problem:
     """A net of digits with local errors after `epochs` of its training, and 40 test images."""
     mine, _, state = systems.train(run, epochs)
-    return Problem(mine.energy, state.params, mine.batch(40))
-
-
-def vgg7(batch: int) -> Problem:
-    """VGG-7 with random weights, as in `step_time`."""
-    p = workload.problem("vgg7", batch)
-    return Problem(p.energy, p.params, p.batch)
+    x, targets = mine.batch(40)
+    each = targets._replace(kappa=jnp.broadcast_to(targets.kappa, (len(x),)))
+    return Problem(mine.model, mine.energy, state.params, x, each)
 
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {
@@ -78,10 +64,8 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "4 layers, trained": lambda: digits(4, SHALLOW),
     "12 layers, random": lambda: digits(0, Run("digits_deep_le")),
     "12 layers, trained": lambda: digits(4, Run("digits_deep_le")),
-    "VGG-7, random": lambda: vgg7(4),
+    "VGG-7, random": lambda: workload.problem("vgg7", 4),
 }
-
-
 ARGUMENTS = {"problems": tuple(PROBLEMS), "--rounds": 3}
 
 
@@ -98,7 +82,7 @@ def exact(p: Problem, order: str) -> Any:
 
 
 def gradient(p: Problem, method: str) -> Callable[..., Any]:
-    """(free limit, nudge limit, most steps) -> the EP estimate and its sweeps, waited for.
+    """(free limit, nudge limit, most steps) -> the EP estimate and its sweeps.
 
     Limits are steps or tolerances, and traced: a method is compiled once.
     """
@@ -115,9 +99,7 @@ def gradient(p: Problem, method: str) -> Callable[..., Any]:
         return grads, (aux.free.steps.astype(float), aux.nudged.steps.astype(float))
 
     run = jax.jit(functools.partial(parallel.mean_over_devices, estimate))
-    x, targets = p.batch
-    whole = targets._replace(kappa=jnp.broadcast_to(targets.kappa, (len(x),)))
-    return lambda *given: jax.block_until_ready(run(p.params, (x, whole), *given))
+    return functools.partial(run, p.params, p.batch)
 
 
 def limits(method: str) -> list[tuple[Any, Any]]:
@@ -145,7 +127,7 @@ def measure_problem(name: str, rounds: int) -> Rows:
         for free, nudge in limits(method):
             call = functools.partial(run, free, nudge, MOST_STEPS)
             grads, steps = call()
-            times = [workload.seconds(call) for _ in range(rounds)]
+            clock = functools.partial(workload.seconds, call)
             rows.append(
                 {
                     "method": method,
@@ -153,7 +135,7 @@ def measure_problem(name: str, rounds: int) -> Rows:
                     "steps": [float(count) for count in steps],
                     "error": error(grads, converged),
                     "error_to_exact": error(grads, targets[order]),
-                    "seconds": statistics.median(times),
+                    "seconds": workload.medians({"": clock}, rounds)[""],
                 }
             )
     return rows
@@ -161,12 +143,8 @@ def measure_problem(name: str, rounds: int) -> Rows:
 
 def measure(options: Options) -> Result:
     """The problems that are named, the others' results kept."""
-    result = {**options.kept(*PROBLEMS), "beta": BETA}
-    for name in options.own.problems:
-        result[name] = measure_problem(name, options.own.rounds)
-        options.keep(result)
-        print(f"\n{name}\n{best(result[name])}", flush=True)
-    return result
+    of = functools.partial(measure_problem, rounds=options.own.rounds)
+    return options.each(options.own.problems, PROBLEMS, of) | {"beta": BETA}
 
 
 def fastest(rows: Rows, method: str, goal: float = GOAL) -> dict[str, Any] | None:
@@ -205,7 +183,7 @@ def table(result: Result) -> str:
     return show.markdown([f"ms to an error of {GOAL}", *problems], lines)
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """The default's phases are the quickest where they were chosen to be."""
     for name, rows in problems_of(result).items():
         ways = {m: 1e3 * row["seconds"] for m in METHODS if (row := fastest(rows, m))}

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.baselines import textbook
 from benchmarks.shared import show, workload
-from benchmarks.shared.results import Claim, Options, Result
+from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.runs import Run, settings_of
 from benchmarks.shared.workload import Problem, seconds, sweeps
 from jaxep import EP, Energy, Fixed, Implicit, Tolerance
@@ -258,7 +258,7 @@ def _cells(times: dict[str, float], engine: str, digits: int) -> tuple[str, str]
     return f"{times[engine]:.{digits}f}", f"{times[engine] / times['jaxep']:.2f}"
 
 
-def claims(result: Result) -> Iterator[Claim]:
+def claims(result: Result) -> Claims:
     """Faster than each other code."""
     for net, row in _rows(result):
         kinds = {"one step": row["step_ms"], "a training step": row["training_step_ms"]}

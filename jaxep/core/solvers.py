@@ -8,6 +8,7 @@ import abc
 import dataclasses
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -178,16 +179,22 @@ def _jaxopt():
     return jaxopt
 
 
+def _typed_as(like: Tree, states: Tree) -> Tree:
+    return jax.tree.map(lambda leaf, other: leaf.astype(other.dtype), states, like)
+
+
 @dataclasses.dataclass(frozen=True)
 class FixedPointIteration(Tolerance):
     """jaxopt's FixedPointIteration, driven by our loop."""
 
-    def method(self, sweep: Sweep):
+    def method(self, sweep: Callable[[Tree], Tree]):
         """The jaxopt solver of `sweep`."""
         return _jaxopt().FixedPointIteration(sweep, implicit_diff=False)
 
     def iterate(self, sweep: Sweep, states: Tree) -> Solution:
-        method = self.method(sweep)
+        # jaxopt computes in JAX's default type whatever the states have.
+        wide = jax.tree.map(lambda leaf: leaf.astype(jax.dtypes.canonicalize_dtype(float)), states)
+        method = self.method(lambda at: _typed_as(wide, sweep(_typed_as(states, at))))
 
         def advance(states, memory):
             new, memory = method.update(states, memory)
@@ -196,7 +203,8 @@ class FixedPointIteration(Tolerance):
             scale = self.relaxation * jnp.maximum(tree_norm(new), jnp.finfo(memory.error).tiny)
             return new, memory, memory.error / scale
 
-        return self._until_converged(advance, states, method.init_state(states))
+        solution = self._until_converged(advance, wide, method.init_state(wide))
+        return solution._replace(states=_typed_as(states, solution.states))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +226,7 @@ class AndersonAcceleration(FixedPointIteration):
         checks.at_least_one(f"{type(self).__name__}: history", self.history)
         checks.between(f"{type(self).__name__}: ridge", self.ridge, 0, math.inf)
 
-    def method(self, sweep: Sweep):
+    def method(self, sweep: Callable[[Tree], Tree]):
         """The jaxopt solver of `sweep`."""
         return _jaxopt().AndersonAcceleration(
             sweep, history_size=self.history, ridge=self.ridge, implicit_diff=False

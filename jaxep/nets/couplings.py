@@ -89,6 +89,11 @@ def uniform_init(key: jax.Array, shape: Shape, fan_in: int, gain: float, dtype) 
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
+def with_bias(output: jax.Array, bias: jax.Array) -> jax.Array:
+    """output + bias of the last axis; also where JAX is told to promote no ranks."""
+    return output + jnp.broadcast_to(bias, output.shape)
+
+
 def _weights(
     key: jax.Array, shape: Shape, fan_in: int, use_bias: bool, gain: float, dtype
 ) -> Params:
@@ -181,7 +186,7 @@ class Dense(Coupling):
         """
         _check_lower(self, lower)
         output = lower.reshape(lower.shape[0], -1) @ operators["kernel"]
-        return output + operators["bias"] if self.use_bias else output
+        return with_bias(output, operators["bias"]) if self.use_bias else output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,7 +295,7 @@ class Conv(Coupling):
         _check_lower(self, lower)
         output = product(self.method, operators.forward, operators.backward, lower)
         output = averaged(output) if self.pool == "average" else output
-        output = output if operators.bias is None else output + operators.bias
+        output = output if operators.bias is None else with_bias(output, operators.bias)
         if self.pool != "max":
             return output, ()
         indices = first_maxima(output) if indices is None else indices

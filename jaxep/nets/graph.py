@@ -154,7 +154,9 @@ class Network:
         """
         drives, cache = self.drives(loop, clamped, states, cache)
         terms = [_inner(states[edge.upper], drives[edge.name]) for edge in self.edges]
-        terms += [_inner(states[name], bias) for name, bias in loop.biases.items()]
+        terms += [
+            _inner(states[n], jnp.broadcast_to(b, states[n].shape)) for n, b in loop.biases.items()
+        ]
         return functools.reduce(jnp.add, terms), cache
 
     def drives(
@@ -261,7 +263,8 @@ def _known_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
 
 
 def _inner(states: jax.Array, drive: jax.Array) -> jax.Array:
-    """<ξ, drive> of each sample, [batch]."""
+    """<ξ, drive> of each sample, [batch]; a drive may be one for each unit of the last axis."""
+    drive = jnp.broadcast_to(drive, states.shape)
     return jnp.sum(states * drive, axis=tuple(range(1, states.ndim)))
 
 

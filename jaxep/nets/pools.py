@@ -50,7 +50,7 @@ def picked(x: jax.Array, indices: jax.Array) -> jax.Array:
     Returns:
         [batch, height // 2, width // 2, channels].
     """
-    mask = indices[:, :, None, :, None] == np.arange(4, dtype=np.int8).reshape(2, 1, 2, 1)
+    mask = indices[:, :, None, :, None] == np.arange(4, dtype=np.int8).reshape(1, 1, 2, 1, 2, 1)
     return jnp.where(mask, _windows(x), 0).sum(axis=(2, 4))
 
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from chex import assert_trees_all_close
 
-from jaxep import AndersonAcceleration, Energy, Fixed, FixedPointIteration, Tolerance, equilibrium
+from jaxep import (
+    AndersonAcceleration,
+    Energy,
+    Fixed,
+    FixedPointIteration,
+    Tolerance,
+    equilibrium,
+    nets,
+)
 from jaxep.core.solvers import relative_residual
 from jaxep.core.sweep import Sweep, free_objective
 
@@ -103,3 +111,16 @@ def test_equilibrium_is_the_solution_from_a_start_of_ones_own_or_the_energys(kin
     if kind is not Fixed:
         from_near = equilibrium(model, solver, None, None, start=near)
         assert int(from_near.steps) == 1 < int(from_zeros.steps)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("kind", SOLVERS)
+def test_states_keep_their_type_in_every_solver(kind, dtype, x64):
+    with jax.enable_x64(x64):
+        model = nets.mlp((6,), (4,), 3)
+        params = model.init_params(jax.random.key(0), jnp.float32)
+        x = jnp.linspace(0, 1, 8, dtype=jnp.float32).reshape(2, 4).astype(dtype)
+        free = equilibrium(model.energy(), kind(20, "alternating"), params, x)
+        assert {leaf.dtype for leaf in free.states.values()} == {jnp.dtype(dtype)}
+        assert float(free.residual) < 1e-2
