@@ -21,6 +21,14 @@ RUNS = {
     "digits_kd": ("digits, 6 layers, distilled from a teacher", Run("digits_kd")),
     "digits_deep_le": ("digits, 12 layers, local errors", Run("digits_deep_le")),
     "digits_deep_std": ("digits, 12 layers, no signals", Run("digits_deep_std")),
+    "digits_resnet_le": (
+        "digits, residual net of 3 blocks, local errors",
+        Run("digits_resnet_le"),
+    ),
+    "digits_resnet_std": (
+        "digits, residual net of 3 blocks, no signals",
+        Run("digits_resnet_std"),
+    ),
     "cifar10_small_le": (CIFAR, Run("cifar10_small_le")),
     "cifar10_small_frozen": (
         "the same net, only its readout trained",
@@ -32,6 +40,11 @@ ARGUMENTS = {"rows": tuple(RUNS)}
 PAIRS = (
     ("Eight layers learn with local errors and not without", "digits_le", "digits_std"),
     ("Twelve layers learn with local errors and not without", "digits_deep_le", "digits_deep_std"),
+    (
+        "A residual net learns with local errors and not without",
+        "digits_resnet_le",
+        "digits_resnet_std",
+    ),
     ("Its layers matter, not its readout alone", "cifar10_small_le", "cifar10_small_frozen"),
 )
 # Fractions: more is learning, less is not.

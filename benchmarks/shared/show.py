@@ -30,6 +30,11 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in texts)
 
 
+def known(names: Iterable[str], result: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """(name, row) of the names that a result has, in their order."""
+    return [(name, result[name]) for name in names if name in result]
+
+
 def percent(values: Sequence[float]) -> str:
     """Fractions as "mean ± standard deviation" in percent; one alone without the deviation."""
     shown = f"{100 * np.mean(values):.1f}"

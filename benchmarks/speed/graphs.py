@@ -7,6 +7,7 @@ the whole batch on one device.
 """
 
 import functools
+import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -63,7 +64,7 @@ def measure_net(name: str, batch: int, rounds: int) -> dict[str, Any]:
         "sweep_gflop": workload.sweep_gflop(p),
         "sweep_ms": sweep_ms(p, rounds),
         "compile_s": compile_s,
-        "training_step_ms": 1e3 * workload.medians({"": train}, rounds)[""],
+        "training_step_ms": 1e3 * statistics.median(train() for _ in range(rounds)),
         "temporary_mb": sizes.temp_size_in_bytes / 1e6,
     }
 
@@ -77,8 +78,7 @@ def measure(options: Options) -> Result:
 
 def _rows(result: Result) -> Iterator[tuple[str, dict[str, Any], dict[str, float]]]:
     """(net, its numbers, ratios of an alternating sweep to a synchronous step)."""
-    for name in (name for name in NETS if name in result):
-        row = result[name]
+    for name, row in show.known(NETS, result):
         ratios = {
             k: row[k]["alternating"] / row[k]["synchronous"] for k in ("sweep_gflop", "sweep_ms")
         }

@@ -8,6 +8,7 @@ mend): the implicit gradient in float64 at the equilibrium that the same order o
 
 import dataclasses
 import functools
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.shared import show, systems, workload
-from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.nets import chain
+from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.runs import Run
 from benchmarks.shared.workload import Problem
 from jaxep import EP, Implicit, equilibrium
@@ -127,7 +128,6 @@ def measure_problem(name: str, rounds: int) -> Rows:
         for free, nudge in limits(method):
             call = functools.partial(run, free, nudge, MOST_STEPS)
             grads, steps = call()
-            clock = functools.partial(workload.seconds, call)
             rows.append(
                 {
                     "method": method,
@@ -135,7 +135,7 @@ def measure_problem(name: str, rounds: int) -> Rows:
                     "steps": [float(count) for count in steps],
                     "error": error(grads, converged),
                     "error_to_exact": error(grads, targets[order]),
-                    "seconds": workload.medians({"": clock}, rounds)[""],
+                    "seconds": statistics.median(workload.seconds(call) for _ in range(rounds)),
                 }
             )
     return rows
@@ -153,30 +153,9 @@ def fastest(rows: Rows, method: str, goal: float = GOAL) -> dict[str, Any] | Non
     return min(good, key=lambda row: row["seconds"], default=None)
 
 
-def best(rows: Rows) -> str:
-    """For each method its way to the goal, and how far the best row is from exact."""
-    lines = []
-    for method in dict.fromkeys(row["method"] for row in rows):
-        least = min(row["error_to_exact"] for row in rows if row["method"] == method)
-        cells = ["never", "", ""]
-        if row := fastest(rows, method):
-            steps = " + ".join(f"{count:.0f}" for count in row["steps"])
-            limit = ", ".join(f"{value:g}" for value in row["limits"])
-            cells = [f"{1e3 * row['seconds']:.0f}", limit, steps]
-        lines.append([method, *cells, f"{least:.3f}"])
-    header = ["method", f"ms to an error of {GOAL}", "free, nudged limit", "sweeps"]
-    return show.markdown([*header, "least to exact"], lines)
-
-
-def problems_of(result: Result) -> dict[str, Rows]:
-    """The rows of each problem that was measured."""
-    return {name: result[name] for name in PROBLEMS if name in result}
-
-
 def table(result: Result) -> str:
     """Milliseconds to the goal, methods against problems."""
-    problems = problems_of(result)
-    lines = []
+    problems, lines = dict(show.known(PROBLEMS, result)), []
     for method in METHODS:
         found = [fastest(rows, method) for rows in problems.values()]
         lines.append([method, *(f"{1e3 * r['seconds']:.0f}" if r else "never" for r in found)])
@@ -185,7 +164,7 @@ def table(result: Result) -> str:
 
 def claims(result: Result) -> Claims:
     """The default's phases are the quickest where they were chosen to be."""
-    for name, rows in problems_of(result).items():
+    for name, rows in show.known(PROBLEMS, result):
         ways = {m: 1e3 * row["seconds"] for m in METHODS if (row := fastest(rows, m))}
         order = sorted(ways, key=lambda method: ways[method])
         here = ", then ".join(f"{ways[m]:.0f} ms ({m})" for m in order[:2]) or "nothing is"
@@ -197,7 +176,7 @@ def claims(result: Result) -> Claims:
 def draw(result: Result):
     """Error over time, a panel for each problem."""
     panels = []
-    for name, rows in problems_of(result).items():
+    for name, rows in show.known(PROBLEMS, result):
         parts: list[show.Part] = []
         for marker, method in zip("os^vDP*X<", METHODS, strict=True):
             points = sorted((1e3 * r["seconds"], r["error"]) for r in rows if r["method"] == method)

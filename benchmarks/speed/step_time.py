@@ -8,8 +8,7 @@ github.com/Laborieux-Axel/Equilibrium-Propagation.
 
 import functools
 import importlib.util
-import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +22,6 @@ from benchmarks.shared.runs import Run, settings_of
 from benchmarks.shared.workload import Problem, seconds, sweeps
 from jaxep import EP, Energy, Fixed, Implicit, Tolerance
 from jaxep.core.solvers import relative_residual
-from jaxep.nets.heads import Targets
 from jaxep.training.parallel import mean_over_devices, samples_over_devices
 from jaxep.training.tasks import build_estimator
 
@@ -60,17 +58,18 @@ class Engine(NamedTuple):
     learn: Callable[[], Any] | None = None
 
 
-def zeros(p: Problem) -> dict[str, jax.Array]:
-    """The states from which all engines start."""
-    return p.network.init_states(None, len(p.labels), "zeros", p.x.dtype)
+def from_zero(p: Problem) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The images, and the states from which all engines start."""
+    return p.x, p.model.network.init_states(None, len(p.x), "zeros", p.x.dtype)
 
 
 def naive_engine(p: Problem) -> Engine:
     """jax.grad of the textbook Φ under jit; no training step, which takes minutes on a CPU."""
-    phi = functools.partial(textbook.phi, p.network)
-    energy = Energy(phi, p.energy.loss, p.energy.init_states, p.network.activations)
+    network = p.model.network
+    phi = functools.partial(textbook.phi, network)
+    energy = Energy(phi, p.energy.loss, p.energy.init_states, network.activations)
     run = jax.jit(functools.partial(sweeps, energy, "synchronous"))
-    return Engine(lambda n: jax.block_until_ready(run(p.params, (p.x, zeros(p)), n)))
+    return Engine(functools.partial(run, p.params, from_zero(p)))
 
 
 def jaxep_engine(p: Problem, estimator: EP) -> Engine:
@@ -79,14 +78,12 @@ def jaxep_engine(p: Problem, estimator: EP) -> Engine:
     run = jax.jit(functools.partial(samples_over_devices, steps_of))
 
     def learn(params, batch):
-        x, labels = batch
-        run = estimator.value_and_grad(p.energy)
-        return run(params, (x, Targets(labels)), jax.random.key(0))[1]
+        return estimator.value_and_grad(p.energy)(params, batch, jax.random.key(0))[1]
 
     update = jax.jit(functools.partial(mean_over_devices, learn))
     return Engine(
-        lambda n: jax.block_until_ready(run(p.params, (p.x, zeros(p)), n)),
-        lambda: jax.block_until_ready(update(p.params, (p.x, p.labels))),
+        functools.partial(run, p.params, from_zero(p)),
+        functools.partial(update, p.params, p.batch),
     )
 
 
@@ -95,21 +92,22 @@ def torch_engines(p: Problem, peer: str) -> dict[str, Engine]:
     from benchmarks.baselines import peer as peer_code
     from benchmarks.baselines import torch_reference
 
-    chain = torch_reference.from_jax(p.network, p.params)
-    x, labels = torch_reference.image(p.x), torch_reference.tensor(p.labels).long()
-    start = torch_reference.zeros(p.network, len(labels))
+    network = p.model.network
+    chain = torch_reference.from_jax(network, p.params)
+    x, labels = torch_reference.image(p.x), torch_reference.tensor(p.targets.labels).long()
+    start = torch_reference.zeros(network, len(labels))
 
     def engine(code: Any, model: Any) -> Engine:
         def steps(count: int) -> dict[str, Any]:
             states = code.settle(model, x, start, labels, 0.0, count)
-            return dict(zip(p.network.layer_names, states, strict=True))
+            return dict(zip(network.layer_names, states, strict=True))
 
         learn = functools.partial(code.gradients, model, x, start, labels, BETA, T_FREE, T_NUDGE)
         return Engine(steps, learn)
 
     found = {"PyTorch": engine(torch_reference, chain)}
     if peer:
-        theirs = peer_code.build(peer_code.load(peer), p.network, chain)
+        theirs = peer_code.build(peer_code.load(peer), network, chain)
         found["peer"] = engine(peer_code, theirs)
     return found
 
@@ -183,33 +181,28 @@ def measure_net(net: str, batch: int, rounds: int, peer: str, count: int = 20) -
     """Medians over interleaved rounds."""
     p = workload.problem(net, batch)
     all_engines = engines(p, peer)
-    gaps, matmul = check(p, all_engines), workload.matmul_seconds()
-    learners = {name: engine.learn for name, engine in all_engines.items() if engine.learn}
-    steps: dict[str, list[float]] = {n: [] for n in all_engines if not n.startswith("jaxep,")}
-    learns: dict[str, list[float]] = {name: [] for name in learners}
-    first = {name: seconds(learn) for name, learn in learners.items()}
-    matmuls = []
-    for _ in range(rounds):
-        matmuls.append(matmul())
-        for name, engine in all_engines.items():
-            if name in steps:
-                steps[name].append(seconds(functools.partial(engine.steps, count)) / count)
-            if engine.learn:
-                learns[name].append(seconds(engine.learn))
-    rate = 2 * workload.MATMUL**3 / statistics.median(matmuls)
-    flops = workload.step_flops(p.network, batch)
+    gaps, clocks = check(p, all_engines), {("", "matmul"): workload.matmul_seconds()}
+    for name, engine in all_engines.items():
+        if not name.startswith("jaxep,"):
+            clocks["step", name] = functools.partial(seconds, engine.steps, count)
+        if engine.learn:
+            clocks["learn", name] = functools.partial(seconds, engine.learn)
+    first = {key: clock() for key, clock in clocks.items() if key[0] == "learn"}
+    times = workload.medians(clocks, rounds)
+    rate = 2 * workload.MATMUL**3 / times["", "matmul"]
+    flops = workload.step_flops(p.model.network, batch)
     return {
         "batch": batch,
         "rounds": rounds,
         "states": gaps,
-        "step_ms": {k: 1e3 * statistics.median(v) for k, v in steps.items()},
-        "training_step_ms": {k: 1e3 * statistics.median(v) for k, v in learns.items()},
+        "step_ms": {n: 1e3 * s / count for (kind, n), s in times.items() if kind == "step"},
+        "training_step_ms": {n: 1e3 * s for (kind, n), s in times.items() if kind == "learn"},
         # The first call compiles, the others do not.
-        "compile_s": first["jaxep"] - statistics.median(learns["jaxep"]),
+        "compile_s": first["learn", "jaxep"] - times["learn", "jaxep"],
         "step_gflop": flops / 1e9,
         "compiled_gflop": workload.sweep_gflop(p),
         "matmul_gflops": rate / 1e9,
-        "share_of_limit": flops / rate / statistics.median(steps["jaxep"]),
+        "share_of_limit": count * flops / rate / times["step", "jaxep"],
         "quality": quality(p),
     }
 
@@ -217,22 +210,15 @@ def measure_net(net: str, batch: int, rounds: int, peer: str, count: int = 20) -
 def measure(options: Options) -> Result:
     """The nets that are named, the others' results kept."""
     jax.config.update("jax_enable_compilation_cache", False)
-    own, result = options.own, options.kept(*NETS)
-    for name in own.nets:
-        result[name] = measure_net(name, own.batch, own.rounds, own.peer)
-        options.keep(result)
-    return result
-
-
-def _rows(result: Result) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name in (name for name in NETS if name in result):
-        yield name, result[name]
+    own = options.own
+    of = functools.partial(measure_net, batch=own.batch, rounds=own.rounds, peer=own.peer)
+    return options.each(own.nets, NETS, of)
 
 
 def table(result: Result) -> str:
     """Milliseconds and ratios to jaxep; quality and compilation."""
     lines, ways = [], []
-    for net, row in _rows(result):
+    for net, row in show.known(NETS, result):
         step, learn, place = row["step_ms"], row["training_step_ms"], f"{net}, {row['batch']}"
         for engine in [*learn, *(name for name in step if name not in learn)]:
             lines.append([place, engine, *_cells(step, engine, 1), *_cells(learn, engine, 0)])
@@ -240,7 +226,7 @@ def table(result: Result) -> str:
         limit = f"limit: {row['step_gflop']:.2f} GFLOP at {row['matmul_gflops']:.0f} GFLOP/s"
         lines.append([place, limit, f"{step['jaxep'] * share:.1f}", f"{share:.2f}", "", ""])
         for order, counted in row.get("compiled_gflop", {}).items():
-            lines.append([place, f"compiled: {counted:.2f} GFLOP, {order}", "", "", "", ""])
+            lines.append([place, f"compiled: {counted:.2f} GFLOP, {order}", *[""] * 4])
         for name, q in row["quality"].items():
             told = [f"{q['free_steps']} + {q['nudge_steps']}", f"{q['residual']:.0e}"]
             compiled = f"{row['compile_s']:.0f}" if name == "jaxep" else ""
@@ -260,7 +246,7 @@ def _cells(times: dict[str, float], engine: str, digits: int) -> tuple[str, str]
 
 def claims(result: Result) -> Claims:
     """Faster than each other code."""
-    for net, row in _rows(result):
+    for net, row in show.known(NETS, result):
         kinds = {"one step": row["step_ms"], "a training step": row["training_step_ms"]}
         for other in (name for name in row["step_ms"] if name != "jaxep"):
             found = {k: t[other] / t["jaxep"] for k, t in kinds.items() if other in t}
@@ -271,13 +257,12 @@ def claims(result: Result) -> Claims:
 def draw(result: Result):
     """Bars of both times, a panel for each net."""
     rows = []
-    for net, row in _rows(result):
+    for net, row in show.known(NETS, result):
         learn = {name: value / 1e3 for name, value in row["training_step_ms"].items()}
         limit = row["step_ms"]["jaxep"] * row["share_of_limit"]
         told = show.upright(limit, "limit: direct FLOP / matmul rate", color="C3", ls="--")
         steps = [show.bars_along(row["step_ms"], "%.0f"), told]
-        title, label = f"{net}, batch {row['batch']}", "one synchronous step, ms"
-        one = show.Panel(title, steps, "", label)
-        label = "one training step (three phases), s"
-        rows.append([one, show.Panel(title, [show.bars_along(learn, "%.1f")], "", label)])
+        title, both = f"{net}, batch {row['batch']}", [show.bars_along(learn, "%.1f")]
+        one = show.Panel(title, steps, "", "one synchronous step, ms")
+        rows.append([one, show.Panel(title, both, "", "one training step (three phases), s")])
     return show.figure(rows, legend=1, size=(4.5, 2.6))

@@ -23,9 +23,8 @@ from jaxep.core import checks
 from jaxep.nets.lowerings import Lowering, product
 from jaxep.nets.methods import LOWERINGS, Geometry, LoweringName, fastest
 from jaxep.nets.pools import PoolIndices, averaged, first_maxima, picked
+from jaxep.nets.weights import Params, Shape, initial_weights, with_bias
 
-Params = dict[str, jax.Array]
-Shape = tuple[int, ...]
 Pool = Literal["max", "average"]
 
 
@@ -81,30 +80,6 @@ class Coupling(abc.ABC):
         """
         del indices
         return self.apply(operators, lower), ()
-
-
-def uniform_init(key: jax.Array, shape: Shape, fan_in: int, gain: float, dtype) -> jax.Array:
-    """U(-gain/sqrt(fan_in), gain/sqrt(fan_in)): PyTorch's Kaiming-uniform default at gain 1."""
-    bound = gain / math.sqrt(fan_in)
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-
-def with_bias(output: jax.Array, bias: jax.Array) -> jax.Array:
-    """output + bias of the last axis; also where JAX is told to promote no ranks."""
-    return output + jnp.broadcast_to(bias, output.shape)
-
-
-def _weights(
-    key: jax.Array, shape: Shape, fan_in: int, use_bias: bool, gain: float, dtype
-) -> Params:
-    """Kernel of `shape`, and bias [last axis] where there is one."""
-    if not use_bias:
-        return {"kernel": uniform_init(key, shape, fan_in, gain, dtype)}
-    kernel_key, bias_key = jax.random.split(key)
-    return {
-        "kernel": uniform_init(kernel_key, shape, fan_in, gain, dtype),
-        "bias": uniform_init(bias_key, shape[-1:], fan_in, gain, dtype),
-    }
 
 
 def _check_lower(coupling: Coupling, lower: jax.Array) -> None:
@@ -176,7 +151,7 @@ class Dense(Coupling):
     def init(self, key: jax.Array, gain: float = 1.0, dtype=jnp.float32) -> Params:
         """Kernel [inputs, features] and bias [features], U(-gain/sqrt(fan_in), ...)."""
         shape = (self.fan_in, self.features)
-        return _weights(key, shape, self.fan_in, self.use_bias, gain, dtype)
+        return initial_weights(key, shape, self.fan_in, self.use_bias, gain, dtype)
 
     def apply(self, operators: Params, lower: jax.Array) -> jax.Array:
         """[batch, *in_shape] -> [batch, features]; the weights need no preparation.
@@ -259,7 +234,7 @@ class Conv(Coupling):
     def init(self, key: jax.Array, gain: float = 1.0, dtype=jnp.float32) -> Params:
         """Kernel [height, width, in, out] and bias [out], U(-gain/sqrt(fan_in), ...)."""
         shape = (self.kernel_size, self.kernel_size, self.in_shape[-1], self.features)
-        return _weights(key, shape, self.fan_in, self.use_bias, gain, dtype)
+        return initial_weights(key, shape, self.fan_in, self.use_bias, gain, dtype)
 
     def prepare(self, params: Params) -> Operators:
         """The kernel as the lowering wants it in the loop."""

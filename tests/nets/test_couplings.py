@@ -10,9 +10,10 @@ from chex import assert_trees_all_close
 
 from benchmarks.baselines import textbook
 from jaxep.nets import winograd
-from jaxep.nets.couplings import Conv, Coupling, Dense, Identity, uniform_init
+from jaxep.nets.couplings import Conv, Coupling, Dense, Identity
 from jaxep.nets.lowerings import Direct, Matrix, Pairs, Patches
 from jaxep.nets.pools import averaged, first_maxima, picked
+from jaxep.nets.weights import uniform_init
 from jaxep.nets.winograd import Winograd
 
 

@@ -1,0 +1,33 @@
+"""Kernels and biases: how they start, and how a bias is added."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+Params = dict[str, jax.Array]
+Shape = tuple[int, ...]
+
+
+def uniform_init(key: jax.Array, shape: Shape, fan_in: int, gain: float, dtype) -> jax.Array:
+    """U(-gain/sqrt(fan_in), gain/sqrt(fan_in)): PyTorch's Kaiming-uniform default at gain 1."""
+    bound = gain / math.sqrt(fan_in)
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def with_bias(output: jax.Array, bias: jax.Array) -> jax.Array:
+    """output + bias of the last axis; also where JAX is told to promote no ranks."""
+    return output + jnp.broadcast_to(bias, output.shape)
+
+
+def initial_weights(
+    key: jax.Array, shape: Shape, fan_in: int, use_bias: bool, gain: float, dtype
+) -> Params:
+    """Kernel of `shape`, and bias [last axis] where there is one."""
+    if not use_bias:
+        return {"kernel": uniform_init(key, shape, fan_in, gain, dtype)}
+    kernel_key, bias_key = jax.random.split(key)
+    return {
+        "kernel": uniform_init(kernel_key, shape, fan_in, gain, dtype),
+        "bias": uniform_init(bias_key, shape[-1:], fan_in, gain, dtype),
+    }
