@@ -106,7 +106,7 @@ def prepare_jax() -> None:
         os.environ["XLA_FLAGS"] = f"{set_flags} {sequential}".strip()
     if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
         # GPUs and TPUs round the factors of a float32 product by default (to TensorFloat-32 and
-        # bfloat16), and EP divides small differences of such by β: benchmarks.precision.
+        # bfloat16), and EP divides small differences of such by β: `benchmarks precision`.
         jax.config.update("jax_default_matmul_precision", "highest")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (cache := _cache_directory()):
         jax.config.update("jax_compilation_cache_dir", str(cache))

@@ -8,7 +8,7 @@ import importlib
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,11 +16,20 @@ from benchmarks.baselines.torch_reference import Chain, States
 from jaxep.nets.couplings import Conv
 from jaxep.nets.graph import Network
 
-POOLS = {
-    None: torch.nn.Identity,
-    "max": lambda: torch.nn.MaxPool2d(2, 2),
-    "average": lambda: torch.nn.AvgPool2d(2, 2),
-}
+CRITERION = torch.nn.CrossEntropyLoss(reduction="none")
+
+
+class Peer(NamedTuple):
+    """Its `P_CNN` and the batch that it sees."""
+
+    model: Any
+    x: torch.Tensor
+    labels: torch.Tensor
+
+    @property
+    def weights(self) -> States:
+        """Weight and bias of each synapse."""
+        return [tensor for s in self.model.synapses for tensor in (s.weight, s.bias)]
 
 
 def load(folder: str) -> Any:
@@ -38,8 +47,8 @@ def load(folder: str) -> Any:
     return importlib.import_module("model_utils")
 
 
-def build(module: Any, network: Network, chain: Chain) -> Any:
-    """Its `P_CNN` with the weights of `chain`."""
+def build(module: Any, network: Network, chain: Chain) -> Peer:
+    """Its `P_CNN` with the weights and the batch of `chain`."""
     links = [edge.coupling for edge in network.edges]
     convs = [link for link in links if isinstance(link, Conv)]
     dense = [link.out_shape[0] for link in links if not isinstance(link, Conv)]
@@ -48,30 +57,29 @@ def build(module: Any, network: Network, chain: Chain) -> Any:
         [convs[0].in_shape[2], *(c.features for c in convs)],
         [c.kernel_size for c in convs],
         [c.stride for c in convs],
-        [*dense, len(chain.readout.bias)],
-        [POOLS[c.pool]() for c in convs],
+        [*dense, chain.readout[1].out_features],
+        [layer[1] for layer in chain.layers[: len(convs)]],
         [c.padding for c in convs],
         activation=module.hard_sigmoid,
         softmax=True,
     )
-    for synapse, layer in zip(model.synapses, (*chain.layers, chain.readout), strict=True):
-        synapse.weight.data.copy_(layer.weight.data)
-        synapse.bias.data.copy_(layer.bias.data)
-    return model
+    peer = Peer(model, chain.x, chain.labels)
+    for own, theirs in zip(peer.weights, chain.weights, strict=True):
+        own.data.copy_(theirs.data)
+    return peer
 
 
-def settle(model: Any, x, states: States, labels, beta: float, steps: int) -> States:
+def settle(peer: Peer, states: States, beta: float, steps: int) -> States:
     """`steps` of its forward."""
-    criterion = torch.nn.CrossEntropyLoss(reduction="none")
     states = [state.detach().clone().requires_grad_() for state in states]
-    return model(x, labels, states, steps, beta=beta, criterion=criterion)
+    return peer.model(peer.x, peer.labels, states, steps, beta=beta, criterion=CRITERION)
 
 
-def gradients(model: Any, x, start: States, labels, beta: float, t_free: int, t_nudge: int):
+def gradients(
+    peer: Peer, start: States, beta: float, t_free: int, t_nudge: int
+) -> tuple[States, States]:
     """Its three phases and weight gradients, as (free states, gradients in the chain's order)."""
-    free = settle(model, x, start, labels, 0.0, t_free)
-    plus = settle(model, x, free, labels, beta, t_nudge)
-    minus = settle(model, x, free, labels, -beta, t_nudge)
-    criterion = torch.nn.CrossEntropyLoss(reduction="none")
-    model.compute_syn_grads(x, labels, plus, minus, (beta, -beta), criterion)
-    return free, [t.grad for s in model.synapses for t in (s.weight, s.bias)]
+    free = settle(peer, start, 0.0, t_free)
+    plus, minus = (settle(peer, free, b, t_nudge) for b in (beta, -beta))
+    peer.model.compute_syn_grads(peer.x, peer.labels, plus, minus, (beta, -beta), CRITERION)
+    return free, [weight.grad for weight in peer.weights]

@@ -11,29 +11,27 @@ import jax
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from jaxep.nets.couplings import Conv
+from jaxep.nets.couplings import Conv, Coupling
 from jaxep.nets.graph import Network
 
 States = list[torch.Tensor]
-POOLS = {"max": F.max_pool2d, "average": F.avg_pool2d}
-
-
-class Layer(NamedTuple):
-    """One coupling: weight and bias of a convolution (4 axes) or of a dense layer (2 axes)."""
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-    stride: int = 1
-    padding: int = 0
-    pool: str | None = None
+POOLS: dict[str | None, Any] = {None: nn.Identity, "max": nn.MaxPool2d, "average": nn.AvgPool2d}
 
 
 class Chain(NamedTuple):
-    """The couplings from the image upwards, and the readout."""
+    """The couplings from the image upwards, the readout, and the batch that they see."""
 
-    layers: list[Layer]
-    readout: Layer
+    layers: list[nn.Sequential]
+    readout: nn.Sequential
+    x: torch.Tensor
+    labels: torch.Tensor
+
+    @property
+    def weights(self) -> States:
+        """Weight and bias of each layer and of the readout."""
+        return [own for layer in (*self.layers, self.readout) for own in layer.parameters()]
 
 
 def tensor(array: Any) -> torch.Tensor:
@@ -41,74 +39,59 @@ def tensor(array: Any) -> torch.Tensor:
     return torch.from_numpy(np.array(array, order="C"))
 
 
-def image(array: jax.Array) -> torch.Tensor:
-    """[batch, height, width, channels] -> [batch, channels, height, width]."""
-    return tensor(np.asarray(array).transpose(0, 3, 1, 2))
+def from_jax(network: Network, params: dict[str, Any], x: jax.Array, labels: jax.Array) -> Chain:
+    """A chain with a readout and its batch in PyTorch's layout."""
+    layers = [_coupling(edge.coupling, params["edges"][edge.name]) for edge in network.edges]
+    readout = _dense(list(network.shapes.values())[-1], params["heads"]["readout"])
+    images = tensor(np.asarray(x).transpose(0, 3, 1, 2))
+    return Chain(layers, readout, images, tensor(labels).long())
 
 
-def from_jax(network: Network, params: dict[str, Any]) -> Chain:
-    """The weights of a chain with a readout in PyTorch's layout, requiring gradients."""
-    layers = []
-    for edge in network.edges:
-        own, link = params["edges"][edge.name], edge.coupling
-        kernel, bias = np.asarray(own["kernel"]), tensor(own["bias"])
-        if isinstance(link, Conv):
-            weight = tensor(kernel.transpose(3, 2, 0, 1))
-            layers.append(Layer(weight, bias, link.stride, link.padding, link.pool))
-        else:
-            layers.append(Layer(_dense(kernel, link.in_shape), bias))
-    own = params["heads"]["readout"]
-    readout = Layer(tensor(own["kernel"].T), tensor(own["bias"]))
-    for layer in (*layers, readout):
-        layer.weight.requires_grad_()
-        layer.bias.requires_grad_()
-    return Chain(layers, readout)
+def _coupling(link: Coupling, own: dict[str, jax.Array]) -> nn.Sequential:
+    """A convolution with its pool, or a dense layer."""
+    if not isinstance(link, Conv):
+        return _dense(link.in_shape, own)
+    conv = nn.Conv2d(link.in_shape[2], link.features, link.kernel_size, link.stride, link.padding)
+    kernel = np.asarray(own["kernel"]).transpose(3, 2, 0, 1)
+    pool = POOLS[link.pool]
+    return nn.Sequential(_filled(conv, kernel, own), pool(2) if link.pool else pool())
 
 
-def _dense(kernel: np.ndarray, in_shape: tuple[int, ...]) -> torch.Tensor:
-    """[inputs, outputs] -> [outputs, inputs]; a map is flattened with its channels first."""
-    if len(in_shape) == 3:
-        height, width, channels = in_shape
-        kernel = kernel.reshape(height, width, channels, -1).transpose(2, 0, 1, 3)
-        kernel = kernel.reshape(height * width * channels, -1)
-    return tensor(kernel.T)
+def _dense(in_shape: tuple[int, ...], own: dict[str, jax.Array]) -> nn.Sequential:
+    """Flattens with the channels of a map first."""
+    kernel = np.asarray(own["kernel"])
+    inputs, outputs = kernel.shape
+    kernel = np.moveaxis(kernel.reshape(*in_shape, outputs), -2, 0).reshape(inputs, outputs)
+    return nn.Sequential(nn.Flatten(), _filled(nn.Linear(inputs, outputs), kernel.T, own))
 
 
-def drive(layer: Layer, lower: torch.Tensor) -> torch.Tensor:
-    """C(lower): convolution, then pool; or a dense layer."""
-    if layer.weight.dim() == 2:
-        return F.linear(lower.flatten(1), layer.weight, layer.bias)
-    output = F.conv2d(lower, layer.weight, layer.bias, layer.stride, layer.padding)
-    return POOLS[layer.pool](output, 2) if layer.pool else output
+def _filled(module: Any, kernel: np.ndarray, own: dict[str, jax.Array]) -> nn.Module:
+    module.weight.data, module.bias.data = tensor(kernel), tensor(own["bias"])
+    return module
 
 
-def phi(chain: Chain, x: torch.Tensor, states: States) -> torch.Tensor:
+def phi(chain: Chain, states: States) -> torch.Tensor:
     """Φ(x, ξ, w), eq. 1, summed over the batch."""
     total = torch.zeros(())
-    for layer, lower, upper in zip(chain.layers, [x, *states[:-1]], states, strict=True):
-        total = total + (upper * drive(layer, lower)).sum()
+    for layer, lower, upper in zip(chain.layers, [chain.x, *states[:-1]], states, strict=True):
+        total = total + (upper * layer(lower)).sum()
     return total
 
 
-def phi_aug(
-    chain: Chain, x: torch.Tensor, states: States, labels: torch.Tensor, beta: float
-) -> torch.Tensor:
+def phi_aug(chain: Chain, states: States, beta: float) -> torch.Tensor:
     """Φ - β L with the cross entropy of the readout."""
-    value = phi(chain, x, states)
+    value = phi(chain, states)
     if beta == 0:
         return value
-    logits = drive(chain.readout, states[-1])
-    return value - beta * F.cross_entropy(logits, labels, reduction="sum")
+    return value - beta * F.cross_entropy(chain.readout(states[-1]), chain.labels, reduction="sum")
 
 
-def settle(
-    chain: Chain, x: torch.Tensor, states: States, labels: torch.Tensor, beta: float, steps: int
-) -> States:
+def settle(chain: Chain, states: States, beta: float, steps: int) -> States:
     """`steps` synchronous steps ξ <- clip(∂Φ_Aug/∂ξ, 0, 1)."""
     for _ in range(steps):
         states = [state.detach().requires_grad_() for state in states]
-        value = phi_aug(chain, x, states, labels, beta)
-        states = [grad.clamp(0, 1) for grad in torch.autograd.grad(value, states)]
+        grads = torch.autograd.grad(phi_aug(chain, states, beta), states)
+        states = [grad.clamp(0, 1) for grad in grads]
     return states
 
 
@@ -119,18 +102,10 @@ def zeros(network: Network, batch: int) -> States:
 
 
 def gradients(
-    chain: Chain,
-    x: torch.Tensor,
-    start: States,
-    labels: torch.Tensor,
-    beta: float,
-    t_free: int,
-    t_nudge: int,
-) -> tuple[States, list[torch.Tensor]]:
-    """Three phases and the centered estimate of eq. 4: (free states, gradient of each tensor)."""
-    free = settle(chain, x, start, labels, 0.0, t_free)
-    plus, minus = (settle(chain, x, free, labels, b, t_nudge) for b in (beta, -beta))
-    values = [phi_aug(chain, x, s, labels, b) for s, b in ((plus, beta), (minus, -beta))]
-    contrast = -(values[0] - values[1]) / (2 * beta * len(x))
-    weights = [t for layer in (*chain.layers, chain.readout) for t in (layer.weight, layer.bias)]
-    return free, list(torch.autograd.grad(contrast, weights))
+    chain: Chain, start: States, beta: float, t_free: int, t_nudge: int
+) -> tuple[States, States]:
+    """Three phases and the centered estimate of eq. 4: (free states, gradient of each weight)."""
+    free = settle(chain, start, 0.0, t_free)
+    plus, minus = (phi_aug(chain, settle(chain, free, b, t_nudge), b) for b in (beta, -beta))
+    contrast = -(plus - minus) / (2 * beta * len(chain.labels))
+    return free, list(torch.autograd.grad(contrast, chain.weights))

@@ -9,9 +9,8 @@ step over which no maximum changes, and a net without pools everywhere. Where on
 jumps: with max pools assumption (1) of the theorem holds between changes only.
 """
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,11 @@ import numpy as np
 
 from benchmarks.paper.contraction_told import claims, draw, table
 from benchmarks.shared import runs, systems
+from benchmarks.shared.nets import chain
 from benchmarks.shared.results import Options, Result
-from jaxep import Energy, Tolerance, initial_states
-from jaxep.core.solvers import relative_residual, tree_norm
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep import Energy, Fixed, Tolerance, initial_states
+from jaxep.core.solvers import tree_norm
+from jaxep.core.sweep import free_objective
 from jaxep.core.theory import lipschitz, transition
 
 __all__ = ["claims", "draw", "measure", "table"]
@@ -33,8 +33,7 @@ LINEAR, ROUNDING = 1e-9, 1e-14
 POWER_STEPS = 300
 
 
-@dataclasses.dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """Nets by name, images, nudged steps whose decay is measured, and factors on the weights.
 
     Each net is measured at its own β and at `small_beta`, where the theorem's condition can hold.
@@ -48,25 +47,20 @@ class Scale:
     small_beta: float = 0.1
 
 
-def _net(conv: str, local: tuple[int, ...], epochs: int) -> runs.Run:
+def _net(conv: str, local: tuple[int, ...]) -> runs.Run:
     """A narrow digits net with local errors that keeps every epoch's weights."""
-    weighted = sum(token != "M" for token in conv.split()) + 2
-    rates = (0.01,) * (weighted - 1) + (0.03,)
-    changes = {"conv": conv, "hidden": (16,), "signal_layers": local, "learning_rates": rates}
-    kept = {"epochs": epochs, "keep_checkpoints": epochs + 1}
-    return runs.Run("digits_le", {**changes, **kept})
+    kept: dict[str, Any] = {"signal_layers": local, "epochs": 12, "keep_checkpoints": 13}
+    return chain("digits_le", conv, (0.01, 0.03), hidden=(16,), **kept)
 
 
 _FACTORS = tuple(float(f) for f in np.geomspace(0.05, 2.0, 6))
-_POOLED = _net("8 M 16 M", (0, 1), 12)
+_SMALL = {"without pools": _net("8v 16v 16v", (0, 2)), "with pools": _net("8 M 16 M", (0, 1))}
+_TINY = {"with pools": runs.shrink(_SMALL["with pools"]).but(epochs=2)}
+_PAPER = {"VGG-7": runs.Run("vgg7_le", {"keep_checkpoints": 251})}
 SCALES = {
-    "tiny": Scale({"with pools": runs.shrink(_POOLED).but(epochs=2)}, 2, 10, (0.1, 1.0), 40),
-    "small": Scale(
-        {"without pools": _net("8v 16v 16v", (0, 2), 12), "with pools": _POOLED}, 10, 60, _FACTORS
-    ),
-    "paper": Scale(
-        {"VGG-7": runs.Run("vgg7_le", {"keep_checkpoints": 251})}, 10, 100, _FACTORS, 1000
-    ),
+    "tiny": Scale(_TINY, 2, 10, (0.1, 1.0), 40),
+    "small": Scale(_SMALL, 10, 60, _FACTORS),
+    "paper": Scale(_PAPER, 10, 100, _FACTORS, 1000),
 }
 
 
@@ -117,32 +111,24 @@ def decay(energy: Energy, params: Tree, batch: Any, beta: Any, free: Tree, steps
     nudged, drive = objective.nudged(targets, jnp.asarray([beta])), jax.grad(objective.value)
     start = jax.tree.map(lambda leaf: leaf[None], free)
 
-    def settle(order: str) -> tuple[jax.Array, Tree]:
-        """||ξ_{t+1} - ξ_t|| of each step, and the states before each step and after the last."""
-        sweep = Sweep.over(nudged, start, order)
+    def length(old: Tree, new: Tree) -> jax.Array:
+        return tree_norm(_less(new, old))
 
-        def body(states, _):
-            new = sweep(states)
-            return new, (tree_norm(jax.tree.map(jnp.subtract, new, states)), states)
-
-        last, (norms, path) = jax.lax.scan(body, start, length=steps)
-        whole = jax.tree.map(lambda p, end: jnp.concatenate([p, end[None]])[:, 0], path, last)
-        return norms, whole
-
-    def of_step(pair):
-        old, new = pair
-        change = jax.tree.map(jnp.subtract, new, old)
+    def told(*phase: Tree) -> dict[str, jax.Array]:
+        old, new = (jax.tree.map(lambda leaf: leaf[0], states) for states in phase)
+        change = _less(new, old)
         before, product = jax.jvp(drive, (old,), (change,))
-        moved = jax.tree.map(jnp.subtract, drive(new), before)
-        gap = tree_norm(jax.tree.map(jnp.subtract, moved, product))
+        gap = tree_norm(_less(_less(drive(new), before), product))
         linear = gap <= LINEAR * tree_norm(change) + ROUNDING * tree_norm(before)
-        return linear, lipschitz(drive, old, jax.random.key(0), POWER_STEPS)
+        k1 = lipschitz(drive, old, jax.random.key(0), POWER_STEPS)
+        return {"synchronous": length(old, new), "linear": linear, "K1": k1}
 
-    synchronous, path = settle("synchronous")
-    pairs = tuple(jax.tree.map(lambda p, s=s: p[s], path) for s in (np.s_[:-1], np.s_[1:]))
-    linear, k1 = jax.lax.map(of_step, pairs)
-    alternating, _ = settle("alternating")
-    return {"synchronous": synchronous, "alternating": alternating, "linear": linear, "K1": k1}
+    found = systems.follow(nudged, start, "synchronous", steps, told)[1]
+    return {**found, "alternating": systems.follow(nudged, start, "alternating", steps, length)[1]}
+
+
+def _less(a: Tree, b: Tree) -> Tree:
+    return jax.tree.map(jnp.subtract, a, b)
 
 
 def judge(found: dict, constants: tuple[float, float], beta: float, kappa: float) -> dict[str, Any]:
@@ -152,26 +138,24 @@ def judge(found: dict, constants: tuple[float, float], beta: float, kappa: float
         AssertionError: a ratio is over a bound that is proven for it.
     """
     k2, k3 = constants
-    norms = np.asarray(found["synchronous"])
+    found = {name: np.asarray(values) for name, values in found.items()}
+    norms = found["synchronous"]
     # Differences of states near rounding tell nothing of the map.
     known = norms[:-1] > 1e-9 * norms[0]
     ratios = np.where(known, norms[1:] / np.maximum(norms[:-1], 1e-300), np.nan)
-    bounds = np.asarray(found["K1"])[:-1] + abs(beta) * k2 + abs(beta * kappa) * k3
-    linear = np.asarray(found["linear"])[:-1] & known
+    bounds = found["K1"][:-1] + abs(beta) * k2 + abs(beta * kappa) * k3
+    linear, jumps = (flags[:-1] & known for flags in (found["linear"], ~found["linear"]))
     # Power iteration comes to ||H|| from below, here to a few parts in 10^4.
     beaten = linear & (ratios > bounds * (1 + 1e-3))
     assert not beaten.any(), f"measured decay {ratios[beaten]} over its bound {bounds[beaten]}"
-    alternating = np.asarray(found["alternating"])
     return {
         "ratio": _mean_decay(norms),
-        "ratio_alternating": _mean_decay(alternating),
-        "largest_ratio_linear": float(np.max(ratios[linear], initial=0.0)),
-        "largest_ratio_to_bound": float(np.max((ratios / bounds)[linear], initial=0.0)),
-        "steps_linear": int(linear.sum()),
-        "steps_with_a_jump": int((~np.asarray(found["linear"])[:-1] & known).sum()),
-        "largest_ratio_at_a_jump": float(
-            np.max(ratios[known & ~np.asarray(found["linear"])[:-1]], initial=0.0)
-        ),
+        "ratio_alternating": _mean_decay(found["alternating"]),
+        "largest_ratio_linear": np.max(ratios[linear], initial=0.0),
+        "largest_ratio_to_bound": np.max((ratios / bounds)[linear], initial=0.0),
+        "steps_linear": linear.sum(),
+        "steps_with_a_jump": jumps.sum(),
+        "largest_ratio_at_a_jump": np.max(ratios[jumps], initial=0.0),
     }
 
 
@@ -188,41 +172,37 @@ def instruments(mine: systems.System, scale: Scale) -> Callable[[Tree, float], d
     x, targets = systems.as_float64(mine.batch(scale.images))
     solver = Tolerance(scale.free_steps * 10, "alternating", 1.5, 1e-12)
 
-    def after(objective, start: Tree, order: str) -> jax.Array:
-        """Relative residual after exactly `scale.free_steps` sweeps of an order."""
-        sweep = Sweep.over(objective, start, order)
-        states = jax.lax.fori_loop(0, scale.free_steps, lambda _, s: sweep(s), start)
-        return relative_residual(sweep(states), states)
-
     @jax.jit
     def compiled(params, beta):
         start = systems.as_float64(initial_states(energy, jax.random.key(0), params, x))
         objective = free_objective(energy, params, x)
         free = solver.run(objective, start)
         local = local_constants(energy, params, (x, targets), free.states, jax.random.key(1))
-        phases = [
-            decay(energy, params, (x, targets), factor, free.states, scale.steps)
-            for factor in (beta, -beta)
-        ]
-        ends = {order: after(objective, start, order) for order in ORDERS}
+        phases = {
+            sign: decay(energy, params, (x, targets), factor, free.states, scale.steps)
+            for sign, factor in (("positive", beta), ("negative", -beta))
+        }
+        ends = {
+            order: Fixed(scale.free_steps + 1, order).run(objective, start).residual
+            for order in ORDERS
+        }
         return free.residual, local, phases, ends
 
     def measure(params: Tree, beta: float) -> dict[str, Any]:
         params = systems.as_float64(params)
         residual, local, phases, ends = jax.device_get(compiled(params, beta))
         k2, k3 = loss_constants(params)
-        bound = float(local["K1"]) + beta * k2 + beta * kappa * k3
-        judged = [judge(phase, (k2, k3), beta, kappa) for phase in phases]
+        bound = local["K1"] + beta * k2 + beta * kappa * k3
         return {
-            "K1": float(local["K1"]),
+            "K1": local["K1"],
             "K2": k2,
             "K3": k3,
             "bound": bound,
             "holds": bound < 1,
-            "local": {name: float(value) for name, value in local.items()},
-            "free_residual": float(residual),
-            "residual_after": {order: float(value) for order, value in ends.items()},
-            "phases": dict(zip(("positive", "negative"), judged, strict=True)),
+            "local": local,
+            "free_residual": residual,
+            "residual_after": ends,
+            "phases": {sign: judge(p, (k2, k3), beta, kappa) for sign, p in phases.items()},
         }
 
     return measure

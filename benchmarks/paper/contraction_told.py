@@ -40,22 +40,15 @@ def table(result: Result) -> str:
             continue
         phases, terms = row["phases"].values(), weighted(net, row)
         largest = {k: max(phase[k] for phase in phases) for k in row["phases"]["positive"]}
-        rows.append(
-            [
-                name,
-                f"epoch {row[key]}" if key == "epoch" else f"weights × {row[key]:.2g}",
-                *(f"{terms[part]:.3g}" for part, _, _ in PARTS),
-                f"{row['bound']:.3g}",
-                "yes" if row["holds"] else "no",
-                f"{largest_beta(net, row):.2g}",
-                f"{row['local']['radius']:.3f}",
-                f"{largest['ratio']:.3f}",
-                f"{largest['ratio_alternating']:.3f}",
-                f"{largest['largest_ratio_to_bound']:.2f}",
-                sum(phase["steps_with_a_jump"] for phase in phases),
-                *(f"{row['residual_after'][order]:.0e}" for order in ORDERS),
-            ]
-        )
+        weights = f"epoch {row[key]}" if key == "epoch" else f"weights × {row[key]:.2g}"
+        bound = [*(f"{term:.3g}" for term in (*terms.values(), row["bound"]))]
+        bound += ["yes" if row["holds"] else "no", f"{largest_beta(net, row):.2g}"]
+        decay = [row["local"]["radius"], largest["ratio"], largest["ratio_alternating"]]
+        shown = [f"{value:.3f}" for value in decay]
+        shown += [f"{largest['largest_ratio_to_bound']:.2f}"]
+        shown += [sum(phase["steps_with_a_jump"] for phase in phases)]
+        shown += [f"{row['residual_after'][order]:.0e}" for order in ORDERS]
+        rows.append([name, weights, *bound, *shown])
     header = ["net", "weights", *(label for _, label, _ in PARTS), "bound", "< 1", "largest β"]
     header += ["radius", "decay", "decay, alternating", "largest ratio / bound", "jumps"]
     header += ["free residual, synchronous", "free residual, alternating"]
@@ -68,10 +61,8 @@ def claims(result: Result) -> Claims:
     phases = [phase for _, row in every for phase in row["phases"].values()]
     share = max(phase["largest_ratio_to_bound"] for phase in phases)
     statement = "A nudged residual is at most K₁ + |β| K₂ + |βκ| K₃ times the one before"
-    here = (
-        f"in {sum(phase['steps_linear'] for phase in phases)} steps without a change of a pool's "
-    )
-    here += f"maximum the largest ratio is {share:.2f} of its bound"
+    here = f"in {sum(phase['steps_linear'] for phase in phases)} steps without a change of a "
+    here += f"pool's maximum the largest ratio is {share:.2f} of its bound"
     yield Claim(statement, "it is (Theorem 3.1)", here, share <= 1)
     for key, what in (("epoch", "Along training"), ("factor", "For weights × 0.05 to 2")):
         rows = [row for k, row in every if k == key]
@@ -93,10 +84,9 @@ def claims(result: Result) -> Claims:
         yield Claim(statement, "not told", here, calm == len(outside))
     jumps = sum(phase["steps_with_a_jump"] for phase in phases)
     highest = max(phase["largest_ratio_at_a_jump"] for phase in phases)
-    here = (
-        f"{jumps} steps changed a pool's maximum, where it jumps; residuals grew to {highest:.2f} "
-    )
-    yield Claim("∂Φ/∂ξ is continuous", "assumption (1)", f"{here}of themselves", jumps == 0)
+    here = f"{jumps} steps changed a pool's maximum, where it jumps; residuals grew to "
+    here += f"{highest:.2f} of themselves"
+    yield Claim("∂Φ/∂ξ is continuous", "assumption (1)", here, jumps == 0)
 
 
 def draw(result: Result):

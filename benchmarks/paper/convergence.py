@@ -5,7 +5,6 @@ errors and distillation, synchronous and alternating; and the residual per step 
 small scale weights are as drawn, and so is the teacher; at paper scale both are trained.
 """
 
-import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -18,13 +17,14 @@ from benchmarks.shared import nets, runs, show, systems
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from jaxep import Energy, energy_per_sample, initial_states
 from jaxep.core.solvers import relative_residual
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.sweep import free_objective
 
 SIGNALS = ("LE", "KD")
 # An alternating sweep moves every layer once from the newest states; it advances as far as two
 # synchronous steps, so it gets half as many.
 ORDERS = {"synchronous": 1, "alternating": 2}
 STYLES = {"synchronous": "-", "alternating": "--"}
+COLORS = {"free": "0.3", "positive": "tab:blue", "negative": "tab:purple"}
 SIGNS = {"positive": "POS", "negative": "NEG"}
 # The energy counts as settled where what is left to fall is this share of its whole change, and a
 # phase as long enough where it has settled after this share of its steps.
@@ -32,8 +32,7 @@ SETTLED, EARLY = 0.01, 0.9
 Tree = Any
 
 
-@dataclasses.dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """Runs by signal, whether their weights are trained, how many images in which batches."""
 
     net: dict[str, runs.Run]
@@ -73,20 +72,16 @@ def settle(energy: Energy, params: Tree, batch: Any, order: str, counts: tuple, 
         return jax.vmap(of_phase)(states, betas)
 
     def follow(states: Tree, betas: jax.Array, count: int) -> tuple[Tree, Phases]:
-        sweep = Sweep.over(objective.nudged(targets, betas), states, order)
+        def tell(old: Tree, new: Tree) -> Phases:
+            return Phases(jax.vmap(relative_residual)(new, old), energies(new, betas))
 
-        def body(old, _):
-            new = sweep(old)
-            return new, Phases(jax.vmap(relative_residual)(new, old), energies(new, betas))
-
-        return jax.lax.scan(body, states, length=count)
+        return systems.follow(objective.nudged(targets, betas), states, order, count, tell)
 
     start = initial_states(energy, jax.random.key(0), params, x)
     ends, free = follow(jax.tree.map(lambda s: s[None], start), jnp.zeros(1), counts[0])
     both = jax.tree.map(lambda s: jnp.concatenate([s, s]), ends)
     betas = jnp.asarray([beta, -beta])
-    _, nudged = follow(both, betas, counts[1])
-    return free, nudged, energies(both, betas)
+    return free, follow(both, betas, counts[1])[1], energies(both, betas)
 
 
 def measure_signal(run: runs.Run, scale: Scale, folder) -> dict[str, Any]:
@@ -110,7 +105,7 @@ def measure_signal(run: runs.Run, scale: Scale, folder) -> dict[str, Any]:
 
 
 def _summary(parts: list[Any]) -> dict[str, Any]:
-    """Statistics of the batches' phases, as lists by step."""
+    """Statistics of the batches' phases by step."""
     free, nudged, before = zip(*parts, strict=True)
     found = {"free": _statistics(free, 0)}
     start = np.concatenate(before, axis=-1)
@@ -118,20 +113,16 @@ def _summary(parts: list[Any]) -> dict[str, Any]:
         changes = np.concatenate([p.energy for p in nudged], axis=-1)[:, place] - start[place]
         found[sign] = {
             **_statistics(nudged, place),
-            "change": changes.mean(-1).tolist(),
-            "change_deviation": changes.std(-1).tolist(),
+            "change": changes.mean(-1),
+            "change_deviation": changes.std(-1),
         }
     return found
 
 
-def _statistics(batches: Any, place: int) -> dict[str, list[float]]:
+def _statistics(batches: Any, place: int) -> dict[str, np.ndarray]:
     energies = np.concatenate([phases.energy for phases in batches], axis=-1)[:, place]
     residuals = np.mean([phases.residual for phases in batches], axis=0)[:, place]
-    return {
-        "residual": residuals.tolist(),
-        "energy": energies.mean(-1).tolist(),
-        "deviation": energies.std(-1).tolist(),
-    }
+    return {"residual": residuals, "energy": energies.mean(-1), "deviation": energies.std(-1)}
 
 
 def measure(options: Options) -> Result:
@@ -160,6 +151,11 @@ def settled_after(phase: dict[str, Any], advance: int) -> int:
     return int(advance * (outside[-1] + 2)) if len(outside) else advance
 
 
+def _steps(phases: dict[str, Any], phase: str) -> int:
+    """Synchronous steps of a phase."""
+    return phases["steps_per_pass"] * len(phases[phase]["residual"])
+
+
 def _each(result: Result) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for signal, found in result["signals"].items():
         for order, phases in found["orders"].items():
@@ -170,11 +166,10 @@ def table(result: Result) -> str:
     """Residual at the end of each phase, and when the energies of the nudged ones settle."""
     rows = []
     for signal, order, phases in _each(result):
-        advance = phases["steps_per_pass"]
-        steps, nudged = (advance * len(phases[p]["residual"]) for p in ("free", "positive"))
+        steps = f"{_steps(phases, 'free')} / {_steps(phases, 'positive')}"
         ends = [f"{phases[p]['residual'][-1]:.1e}" for p in ("free", *SIGNS)]
-        settled = [settled_after(phases[sign], advance) for sign in SIGNS]
-        rows.append([signal, order, f"{steps} / {nudged}", *ends, *settled])
+        settled = [settled_after(phases[sign], phases["steps_per_pass"]) for sign in SIGNS]
+        rows.append([signal, order, steps, *ends, *settled])
     header = ["signal", "order", "steps, free / nudged", "residual, free", "POS", "NEG"]
     header += ["energy settled, POS, steps", "NEG, steps"]
     return show.markdown(header, rows)
@@ -183,9 +178,9 @@ def table(result: Result) -> str:
 def claims(result: Result) -> Claims:
     """The energy settles; what is left of the residuals."""
     shares = [
-        settled_after(p[s], p["steps_per_pass"]) / (p["steps_per_pass"] * len(p[s]["energy"]))
-        for _, _, p in _each(result)
-        for s in SIGNS
+        settled_after(phases[sign], phases["steps_per_pass"]) / _steps(phases, sign)
+        for _, _, phases in _each(result)
+        for sign in SIGNS
     ]
     here = f"over {result['images']} images the mean stays within 1 % of its change from its end "
     here += f"after {show.between(show.percents(shares), '.0f')} % of the steps"
@@ -206,44 +201,40 @@ def draw(result: Result):
 
     Images differ in their energy by far more than a phase moves it, so the change is drawn.
     """
-    options: dict[str, Any] = {"xlabel": "synchronous steps (a sweep is two)", "legend": "best"}
+    own: dict[str, Any] = {"xlabel": "synchronous steps (a sweep is two)", "legend": "best"}
     rows = []
     for signal, found in result["signals"].items():
-        panels = []
+        panels, orders = [], found["orders"].items()
         for sign, short in SIGNS.items():
             last = found["orders"]["alternating"][sign]
             ends = f"{last['energy'][-1]:.0f} ± {last['deviation'][-1]:.0f}"
             title = f"{signal}-{short}, |β| = {found['beta']}: ends at {ends}"
-            parts: list[show.Part] = [
-                functools.partial(_draw_change, phases[sign], order, show.COLORS[signal], advance)
-                for order, phases, advance in _orders(found)
-            ]
-            label = "change of ½‖ξ‖² − Φ_Aug per image"
-            panels.append(show.Panel(title, parts, label, **options))
-        colors = {"free": "0.3", "positive": "tab:blue", "negative": "tab:purple"}
+            parts = [_change(phases, sign, order, show.COLORS[signal]) for order, phases in orders]
+            panels.append(show.Panel(title, parts, "change of ½‖ξ‖² − Φ_Aug per image", **own))
         for title, names in (("free phase", ["free"]), ("nudged phases", list(SIGNS))):
-            parts = []
-            for order, phases, advance in _orders(found):
-                for name in names:
-                    values = phases[name]["residual"]
-                    label = f"{order}, {SIGNS[name]}" if name in SIGNS else order
-                    steps = advance * np.arange(1, len(values) + 1)
-                    style = {"style": STYLES[order], "color": colors[name]}
-                    parts.append(show.line(label, values, steps, **style))
-            label = "‖F(ξ) − ξ‖ / ‖ξ‖"
-            panels.append(show.Panel(f"{signal}: {title}", parts, label, log="y", **options))
+            parts = [_residual(phases, name, order) for order, phases in orders for name in names]
+            title = f"{signal}: {title}"
+            panels.append(show.Panel(title, parts, "‖F(ξ) − ξ‖ / ‖ξ‖", log="y", **own))
         rows.append(panels)
     return show.figure(rows)
 
 
-def _orders(found: dict[str, Any]) -> list[tuple[str, dict[str, Any], int]]:
-    return [(order, phases, phases["steps_per_pass"]) for order, phases in found["orders"].items()]
+def _residual(phases: dict[str, Any], name: str, order: str) -> show.Part:
+    values = phases[name]["residual"]
+    label = f"{order}, {SIGNS[name]}" if name in SIGNS else order
+    steps = phases["steps_per_pass"] * np.arange(1, len(values) + 1)
+    return show.line(label, values, steps, STYLES[order], color=COLORS[name])
 
 
-def _draw_change(phase: dict[str, Any], order: str, color: str, advance: int, axis) -> None:
-    change = np.asarray([0, *phase["change"]])
-    steps = advance * np.arange(len(change))
-    axis.plot(steps, change, STYLES[order], color=color, label=order)
-    if order == "synchronous":
-        spread = np.asarray([0, *phase["change_deviation"]])
-        axis.fill_between(steps, change - spread, change + spread, color=color, alpha=0.15, lw=0)
+def _change(phases: dict[str, Any], sign: str, order: str, color: str) -> show.Part:
+    """The mean over the images from 0, of the synchronous phase with the deviation shaded."""
+    change, spread = (np.asarray([0, *phases[sign][k]]) for k in ("change", "change_deviation"))
+    steps = phases["steps_per_pass"] * np.arange(len(change))
+
+    def part(axis) -> None:
+        axis.plot(steps, change, STYLES[order], color=color, label=order)
+        if order == "synchronous":
+            low, high = change - spread, change + spread
+            axis.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
+
+    return part

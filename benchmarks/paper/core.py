@@ -73,8 +73,8 @@ def measure(options: Options) -> Result:
 def table(result: Result) -> str:
     """Accuracy and seconds of each row."""
     rows = []
-    for name in (name for name in RUNS if name in result["runs"]):
-        (title, run), row = RUNS[name], result["runs"][name]
+    for name, row in show.known(RUNS, result["runs"]):
+        title, run = RUNS[name]
         config = f"`configs/{run.config}.py`{' (overrides in the json)' if run.changes else ''}"
         accuracy = f"{100 * row['final_test_accuracy']:.1f}"
         rows.append([title, accuracy, f"{row['seconds']:.0f}", config])
@@ -103,6 +103,5 @@ def draw(result: Result):
             row = result["runs"].get(f"{prefix}_{kind}", {"test_acc": []})
             parts.append(show.line(label, show.percents(row["test_acc"]), style=style))
         parts.append(show.level(10, "chance", lw=1))
-        options: dict[str, Any] = {"ylim": (0, 101), "legend": "best"}
-        panels.append(show.Panel(title, parts, "test accuracy, %", **options))
+        panels.append(show.Panel(title, parts, "test accuracy, %", ylim=(0, 101), legend="best"))
     return show.figure([panels], sharey=True)

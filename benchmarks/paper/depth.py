@@ -16,7 +16,7 @@ DATA = {"digits": "digits", "cifar10": "CIFAR-10"}
 CHANCE = 0.1
 _DIGITS, _CIFAR = (nets.DIGITS_5, nets.DIGITS_11), (nets.CIFAR_5, nets.CIFAR_11)
 # By data the nets of both depths, and seeds.
-SCALES = {
+SCALES: dict[str, dict[str, tuple[tuple[nets.Net, nets.Net], tuple[int, ...]]]] = {
     "tiny": {"digits": (_DIGITS, (0,))},
     "small": {"digits": (_DIGITS, (0, 1, 2)), "cifar10": (_CIFAR, (0,))},
     "paper": {"cifar10": ((nets.PAPER_5, nets.PAPER_11), (0,))},

@@ -5,19 +5,20 @@ through time: for each layer, for each number of nudged steps, and over β with 
 error. Random weights; the targets of KD and KDW are random features: the theorems ask for no more.
 """
 
-import dataclasses
 import functools
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from benchmarks.shared import runs, show, systems
+from benchmarks.shared.nets import chain
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from jaxep import BPTT, EP, Fixed, Implicit, Tolerance, centered, one_sided
+from jaxep.training.networks import signal_layers
 
 SIGNALS = tuple(show.COLORS)
 # By name, with the power of β that the error falls as.
@@ -32,42 +33,27 @@ TIGHT = Tolerance(4000, tol=1e-15)
 # Where the slope is fitted. For larger β units reach the corners of σ and pools switch; for smaller
 # β the rounding of the phases, divided by β, is as large as the centered error.
 FITTED = (4e-4, 4e-3)
-Parts = dict[str, np.ndarray]
+Parts = dict[str, jax.Array]
 
 
-@dataclasses.dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """Which net, how many images, which β, and how many nudged steps are looked at."""
 
     run: runs.Run
-    layers: tuple[int, ...]
     images: int
     betas: tuple[float, ...]
     steps: tuple[int, ...]
     bptt_steps: int
 
 
-_TINY = {"conv": "4 M 5 M", "hidden": (6,), "learning_rates": (0.0,) * 4, "signal_layers": (0, 1)}
-_NARROW = {"conv": "8 M 12 12 M", "hidden": (16,), "learning_rates": (0.0,) * 5}
+_untrained = functools.partial(chain, "digits_le", rates=(0.0, 0.0))
+_TINY = _untrained("4 M 5 M", hidden=(6,), signal_layers=(0, 1), train_size=60)
+_NARROW = _untrained("8 M 12 12 M", hidden=(16,), signal_layers=(0, 2))
 _BETAS = tuple(float(b) for b in np.logspace(-4, 0, 13))
 SCALES = {
-    "tiny": Scale(
-        runs.Run("digits_le", {**_TINY, "train_size": 60}),
-        (0, 1),
-        2,
-        (1e-3, 2e-3, 4e-3),
-        (1, 3),
-        60,
-    ),
-    "small": Scale(
-        runs.Run("digits_le", {**_NARROW, "signal_layers": (0, 2)}),
-        (0, 2),
-        4,
-        _BETAS,
-        (1, 2, 3, 4, 6, 8, 16, 32),
-        400,
-    ),
-    "paper": Scale(runs.Run("vgg7_le"), (2, 4), 8, _BETAS, (1, 2, 4, 8, 16, 32, 50), 1000),
+    "tiny": Scale(_TINY, 2, (1e-3, 2e-3, 4e-3), (1, 3), 60),
+    "small": Scale(_NARROW, 4, _BETAS, (1, 2, 3, 4, 6, 8, 16, 32), 400),
+    "paper": Scale(runs.Run("vgg7_le"), 8, _BETAS, (1, 2, 4, 8, 16, 32, 50), 1000),
 }
 
 
@@ -86,7 +72,9 @@ def problem(scale: Scale, kind: str) -> tuple[systems.System, Any, Any]:
         changes |= {"signal": "none", "signal_layers": ()}
     if kind in ("KD", "KDW"):
         changes |= {"signal": kind.lower(), "teacher": "configs/teacher_digits.py"}
-    own = [list(systems.model(scale.run).network.shapes.values())[i] for i in scale.layers]
+    net = systems.model(scale.run)
+    layers = signal_layers(runs.settings_of(scale.run), net)
+    own = [net.network.shapes[layer] for layer in layers]
     # KDW maps to another shape than the student's: half the channels.
     shapes = tuple((*s[:-1], max(s[-1] // 2, 1)) if kind == "KDW" else s for s in own)
     mine = systems.system(scale.run.but(**changes), shapes)
@@ -107,59 +95,46 @@ def parts(grads: dict[str, Any], names: Sequence[str]) -> Parts:
     """The gradient of each weighted layer, and of each readout or map of a signal, flat."""
     named = {**grads["edges"], **grads["heads"]}
     order = [*names, *(name for name in named if name not in names)]
-    return {
-        name: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(named[name])])
-        for name in order
-    }
+    return {name: ravel_pytree(named[name])[0] for name in order}
 
 
 def compare(estimate: Parts, exact: Parts) -> dict[str, Any]:
     """Cosine and relative error ||a - b|| / ||b|| of each part, and the error of all together."""
-    pairs = {name: (estimate[name], exact[name]) for name in exact}
-    every = [np.concatenate(side) for side in zip(*pairs.values(), strict=True)]
     return {
-        "cosine": {name: float(_cosine(a, b)) for name, (a, b) in pairs.items()},
-        "error": {name: _error(a, b) for name, (a, b) in pairs.items()},
-        "error_of_all": _error(*every),
+        "cosine": {name: systems.cosine(estimate[name], b) for name, b in exact.items()},
+        "error": {name: systems.error(estimate[name], b) for name, b in exact.items()},
+        "error_of_all": systems.error(estimate, exact),
     }
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    return a @ b / (np.linalg.norm(a) * np.linalg.norm(b) or math.nan)
-
-
-def _error(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a - b) / (np.linalg.norm(b) or math.nan))
 
 
 def measure_signal(scale: Scale, kind: str) -> dict[str, Any]:
     """All comparisons for one signal."""
     mine, params, batch = problem(scale, kind)
 
-    def gradient(estimator) -> Any:
-        return estimator.value_and_grad(mine.energy)(params, batch, jax.random.key(0))[1]
+    def gradient(build: Callable[..., Any]) -> Callable[..., Parts]:
+        """Of the estimator that is built from traced numbers: one compilation serves all."""
 
-    def flat(grads) -> Parts:
-        return parts(grads, mine.model.weight_names)
+        @jax.jit
+        def compiled(*numbers) -> Any:
+            estimator = build(*numbers)
+            return estimator.value_and_grad(mine.energy)(params, batch, jax.random.key(0))[1]
 
-    # β and the nudged steps are traced: one compilation serves all of them.
-    @functools.partial(jax.jit, static_argnums=1)
-    def at(beta, stencil):
-        return gradient(EP(beta, TIGHT, TIGHT, stencil))
+        return lambda *numbers: parts(compiled(*numbers), mine.model.weight_names)
 
-    @jax.jit
-    def after(steps):
-        return gradient(EP(SMALL_BETA, TIGHT, Fixed(steps)))
+    at = {
+        name: gradient(lambda b, s=s: EP(b, TIGHT, TIGHT, s)) for name, (s, _) in STENCILS.items()
+    }
+    after = gradient(lambda steps: EP(SMALL_BETA, TIGHT, Fixed(steps)))
 
     def through(steps: int) -> Parts:
-        return flat(jax.jit(lambda: gradient(BPTT(Fixed(scale.bptt_steps), steps)))())
+        return gradient(lambda: BPTT(Fixed(scale.bptt_steps), steps))()
 
-    exact = flat(jax.jit(lambda: gradient(Implicit(TIGHT, tol=1e-14, steps=2000)))())
+    exact = gradient(lambda: Implicit(TIGHT, tol=1e-14, steps=2000))()
     errors = {
-        name: [compare(flat(at(b, stencil)), exact)["error_of_all"] for b in scale.betas]
-        for name, (stencil, _) in STENCILS.items()
+        name: [compare(of(beta), exact)["error_of_all"] for beta in scale.betas]
+        for name, of in at.items()
     }
-    full, estimate = through(scale.bptt_steps), flat(at(SMALL_BETA, centered))
+    full, estimate = through(scale.bptt_steps), at["centered"](SMALL_BETA)
     return {
         "betas": list(scale.betas),
         "errors": errors,
@@ -172,8 +147,8 @@ def measure_signal(scale: Scale, kind: str) -> dict[str, Any]:
         "by_step": [
             {
                 "steps": steps,
-                "ep_against_bptt": compare(flat(after(steps)), through(steps)),
-                "ep_against_exact": compare(flat(after(steps)), exact),
+                "ep_against_bptt": compare(after(steps), through(steps)),
+                "ep_against_exact": compare(after(steps), exact),
             }
             for steps in scale.steps
         ],

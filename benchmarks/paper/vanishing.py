@@ -5,9 +5,8 @@ signals, with local errors and distilled; and whether T_free = 1000 and T_nudge 
 without signals (appendix A of the paper).
 """
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -27,8 +26,7 @@ LONG_PHASES = {"t_free": 1000, "t_nudge": 400}
 Values = Sequence[float | None]
 
 
-@dataclasses.dataclass(frozen=True)
-class Scale:
+class Scale(NamedTuple):
     """The net by signal; what is shortened where phases are long; images of the report."""
 
     net: dict[str, runs.Run]
@@ -112,8 +110,8 @@ def _known(values: Values) -> list[float]:
 
 def dip(gradients: Values) -> float:
     """The smallest gradient of a layer between the ends over the smaller one of the two ends."""
-    known = _known(gradients)
-    return min(known[1:-1]) / max(min(known[0], known[-1]), 1e-300)
+    first, *between, last = _known(gradients)
+    return min(between) / max(min(first, last), 1e-300)
 
 
 def spread(gradients: Values) -> float:
@@ -128,9 +126,9 @@ def table(result: Result) -> str:
     for name, row in result["runs"].items():
         sizes, phases = last_gradients(result, name), result["phases"][name]
         shown = [f"{size:.1e}" for size in (sizes[0], min(sizes[1:-1]), sizes[-1])]
-        cells = [f"{phases['t_free']} / {phases['t_nudge']}", row["epochs"]]
-        reached = f"{100 * row['test_accuracy']:.1f}"
-        rows.append([name, *cells, reached, *shown, f"{spread(sizes):.4f}"])
+        cells = [" / ".join(map(str, phases.values())), row["epochs"]]
+        cells += [f"{100 * row['test_accuracy']:.1f}", *shown, f"{spread(sizes):.4f}"]
+        rows.append([name, *cells])
     header = ["run", "T_free / T_nudge", "epochs", "test, %", "gradient, first layer"]
     header += ["smallest between", "last layer", "smallest / largest"]
     return show.markdown(header, rows)
@@ -148,17 +146,15 @@ def claims(result: Result) -> Claims:
     here = ", ".join(f"{signal} {percent[signal]}" for signal in SIGNALS)
     better = accuracy["STD"] < min(accuracy["LE"], accuracy["KD"])
     yield Claim("The net trains with signals and not without", "it does", here, better)
-    times = " / ".join(str(result["phases"][LONG][key]) for key in LONG_PHASES)
+    times = " / ".join(map(str, result["phases"][LONG].values()))
     statement = f"T_free / T_nudge = {times} do not save the net without signals"
     here = f"{percent[LONG]} in {result['runs'][LONG]['epochs']} epochs on fewer images; with the "
     here += f"usual phases {percent[SHORT]}, LE {percent['LE, brief']}"
     yield Claim(statement, "it still fails", here, accuracy[LONG] < accuracy["LE, brief"])
     activity = [np.mean(_known(q["activity"])) for q in epochs_of(result, "STD").values()]
-    statement, here = (
-        "Activity without signals decays to 0",
-        f"{activity[0]:.3f} to {activity[-1]:.3f}",
-    )
-    yield Claim(statement, "gradually, over epochs", here, bool(activity[-1] < 0.5 * activity[0]))
+    first, *_, last = (float(value) for value in activity)
+    statement, here = "Activity without signals decays to 0", f"{first:.3f} to {last:.3f}"
+    yield Claim(statement, "gradually, over epochs", here, last < 0.5 * first)
     end = dip(last_gradients(result, "STD"))
     start, longer = (dip(result["start"][name]["gradient"]) for name in (SHORT, LONG))
     statement = "Gradients without signals are smallest between the ends of the net"
@@ -175,8 +171,7 @@ def draw(result: Result):
             for label, found, style, more in lines
         ]
         names = result["layers"][name]["layers"]
-        options: dict[str, Any] = {"log": "y", "ticks": names, "legend": "best", "xlabel": ""}
-        return show.Panel(title, parts, LABELS[quantity], **options)
+        return show.Panel(title, parts, LABELS[quantity], "", "y", ticks=names, legend="best")
 
     def over_epochs(signal: str) -> list[tuple]:
         shades = zip((0.35, 0.65, 1.0), epochs_of(result, signal).items(), strict=False)
@@ -185,8 +180,8 @@ def draw(result: Result):
 
     long = []
     for name, color, marker in ((SHORT, "0.3", "o"), (LONG, "tab:purple", "^")):
-        phases, last = result["phases"][name], list(epochs_of(result, name).values())[-1]
-        label = f"T = {phases['t_free']} / {phases['t_nudge']}"
+        last = list(epochs_of(result, name).values())[-1]
+        label = f"T = {' / '.join(map(str, result['phases'][name].values()))}"
         for when, found, style in (("start", result["start"][name], ":"), ("trained", last, "-")):
             long.append((f"{label}, {when}", found, marker + style, {"color": color}))
     rows = [

@@ -1,15 +1,19 @@
 """A network of a benchmark as an `Energy` with weights and a batch: what the diagnostics take."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from benchmarks.shared import runs
 from jaxep import Energy
+from jaxep.core.solvers import tree_norm
+from jaxep.core.sweep import Objective, Sweep
 from jaxep.nets import teachers
 from jaxep.nets.graph import Network
 from jaxep.nets.heads import Targets
@@ -124,10 +128,10 @@ class DrawnTeacher(NamedTuple):
     features: Callable[[Tree, jax.Array], tuple[jax.Array, ...]]
 
 
-def drawn_teacher(mine: System) -> DrawnTeacher | None:
-    """Of a run that has one, its teacher as it is drawn."""
+def drawn_teacher(mine: System) -> DrawnTeacher:
+    """The teacher of a run as it is drawn; of a run without one, no variables and no features."""
     if not mine.settings.teacher:
-        return None
+        return DrawnTeacher(lambda key: (), lambda variables, images: ())
     theirs = from_config(runs.load_config(Path(mine.settings.teacher).stem))
     vgg = build_teacher(theirs, mine.data.num_classes)
     moments = data_lib.moments(theirs.dataset, theirs.std_scale)
@@ -145,14 +149,11 @@ def drawn_teacher(mine: System) -> DrawnTeacher | None:
 
 def teacher(mine: System, workdir: Path | None) -> TeacherFeatures:
     """What a run's signals compare with: the teacher trained in `workdir`, or if None as drawn."""
-    drawn = drawn_teacher(mine)
-    if drawn is None:
-        return silent
     if workdir is not None:
         settings = dataclasses.replace(mine.settings, teacher_workdir=str(workdir))
         return load_teacher(settings, mine.data, train=fit)[0]
-    variables = drawn.init(jax.random.key(0))
-    return lambda images: drawn.features(variables, images)
+    drawn = drawn_teacher(mine)
+    return functools.partial(drawn.features, drawn.init(jax.random.key(0)))
 
 
 def weights(run: runs.Run, folder: Path, epochs: list[int]) -> dict[int, Tree]:
@@ -171,6 +172,31 @@ def weights(run: runs.Run, folder: Path, epochs: list[int]) -> dict[int, Tree]:
         for epoch in (epoch for epoch in epochs if epoch > 0):
             found[epoch] = checkpoints.restore(template, epoch * updates)[0].params
     return found
+
+
+def error(estimate: Tree, exact: Tree) -> float:
+    """||g - g*|| / ||g*|| over all leaves; nan or infinite where g* is 0."""
+    wrong = tree_norm(jax.tree.map(jnp.subtract, estimate, exact))
+    return float(wrong / tree_norm(exact))
+
+
+def cosine(estimate: Tree, exact: Tree) -> float:
+    """Over all leaves; nan where one is 0."""
+    u, v = ravel_pytree(estimate)[0], ravel_pytree(exact)[0]
+    return float(u @ v / jnp.linalg.norm(u) / jnp.linalg.norm(v))
+
+
+def follow(
+    objective: Objective, states: Tree, order: str, steps: int, tell: Callable[[Tree, Tree], Tree]
+) -> tuple[Tree, Tree]:
+    """The states after some sweeps, and what `tell` says of (old, new) in each, [steps, ...]."""
+    sweep = Sweep.over(objective, states, order)
+
+    def body(old: Tree, _: None) -> tuple[Tree, Tree]:
+        new = sweep(old)
+        return new, tell(old, new)
+
+    return jax.lax.scan(body, states, length=steps)
 
 
 def as_float64(tree: Tree) -> Tree:

@@ -3,7 +3,7 @@
 import os
 import statistics
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any, NamedTuple
@@ -48,6 +48,11 @@ class Problem(NamedTuple):
     params: dict[str, Any]
     x: jax.Array
     targets: Targets
+
+    @property
+    def network(self) -> Network:
+        """Layers and edges."""
+        return self.model.network
 
     @property
     def batch(self) -> tuple[jax.Array, Targets]:
@@ -120,7 +125,7 @@ def seconds(call: Callable[..., Any], *given: Any) -> float:
     return time.perf_counter() - began
 
 
-def medians(clocks: Mapping[Hashable, Callable[[], float]], rounds: int) -> dict[Any, float]:
+def medians(clocks: Mapping[Any, Callable[[], float]], rounds: int) -> dict[Any, float]:
     """The median of each clock's seconds; in each round every clock has its turn."""
     found = [{name: clock() for name, clock in clocks.items()} for _ in range(rounds)]
     return {name: statistics.median(row[name] for row in found) for name in clocks}

@@ -46,7 +46,6 @@ def measure_net(name: str, batch: int, rounds: int) -> dict[str, Any]:
     """All numbers of one net; for a fresh process."""
     workload.whole_batch_on_one_device()
     p = workload.problem(name, batch)
-    network = p.model.network
     estimator = EP(BETA, Fixed(T_FREE, "alternating"), Fixed(T_NUDGE, "alternating"))
     learn = jax.jit(estimator.value_and_grad(p.energy))
     given = (p.params, p.batch, jax.random.key(0))
@@ -58,9 +57,9 @@ def measure_net(name: str, batch: int, rounds: int) -> dict[str, Any]:
     sizes: Any = compiled.memory_analysis()
     return {
         "batch": batch,
-        "layers": len(network.layers),
+        "layers": len(p.network.layers),
         "weights": len(p.model.weight_names),
-        "colours": len(set(network.blocks.values())),
+        "colours": len(set(p.network.blocks.values())),
         "sweep_gflop": workload.sweep_gflop(p),
         "sweep_ms": sweep_ms(p, rounds),
         "compile_s": compile_s,

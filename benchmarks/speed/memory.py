@@ -5,6 +5,7 @@ steps; and the digits net of the README. XLA's own analysis of the compiled step
 accelerators the device's peak. A row is measured in a process of its own.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -20,21 +21,18 @@ from jaxep.training.tasks import ep_task
 ARGUMENTS = {"--batch": 128}
 BPTT = {"estimator": "bptt", "t_free": 140}
 METHODS = ("LE", "KD", "STD", "BPTT")
-# (size, method): config, changes, megabytes in the paper (GPU, batch 128).
-ROWS: dict[tuple[str, str], tuple[str, dict[str, Any], int | None]] = {
-    ("VGG-7", "LE"): ("vgg7_le", {}, 791),
-    ("VGG-7", "KD"): ("vgg7_kd", {}, 855),
-    ("VGG-7", "STD"): ("vgg7_std", {}, 711),
-    ("VGG-7", "BPTT"): ("vgg7_std", BPTT, 8324),
-    ("VGG-10 (11)", "LE"): ("vgg11_le", {}, 895),
-    ("VGG-10 (11)", "KD"): ("vgg10_kd", {}, 983),
-    ("VGG-10 (11)", "STD"): ("vgg11_std", {}, 869),
-    ("VGG-10 (11)", "BPTT"): ("vgg11_std", BPTT, 13726),
-    ("VGG-12 (13)", "LE"): ("vgg13_le", {}, 1351),
-    ("VGG-12 (13)", "KD"): ("vgg12_kd", {}, 1431),
-    ("VGG-12 (13)", "STD"): ("vgg13_std", {}, 1285),
-    ("VGG-12 (13)", "BPTT"): ("vgg13_std", BPTT, 25954),
-    ("digits", "LE"): ("digits_le", {}, None),
+# Of each size the configs by method, and their megabytes in the paper (GPU, batch 128).
+SIZES = {
+    "VGG-7": (("vgg7_le", "vgg7_kd", "vgg7_std", "vgg7_std"), (791, 855, 711, 8324)),
+    "VGG-10 (11)": (("vgg11_le", "vgg10_kd", "vgg11_std", "vgg11_std"), (895, 983, 869, 13726)),
+    "VGG-12 (13)": (("vgg13_le", "vgg12_kd", "vgg13_std", "vgg13_std"), (1351, 1431, 1285, 25954)),
+    "digits": (("digits_le",), (None,)),
+}
+# (size, method): config, megabytes in the paper.
+ROWS: dict[tuple[str, str], Any] = {
+    (size, method): row
+    for size, columns in SIZES.items()
+    for method, *row in zip(METHODS, *columns, strict=False)
 }
 MB = 1e6
 
@@ -51,17 +49,17 @@ def black(run: Run, count: int) -> data_lib.Dataset:
 def measure_row(row: tuple[str, str], batch: int) -> dict[str, Any]:
     """Bytes of one compiled step: arguments, results that are not arguments, and temporaries."""
     workload.whole_batch_on_one_device()
-    config, changes, paper = ROWS[row]
-    run = Run(config, {**changes, "batch_size": batch})
+    config, paper = ROWS[row]
+    run = Run(config, {**(BPTT if row[1] == "BPTT" else {}), "batch_size": batch})
     mine = systems.system(run, data=black(run, batch))
     drawn = systems.drawn_teacher(mine)
 
     def init(key):
         task = ep_task(mine.settings, mine.data, 1)
-        return steps.init_state(task, key), drawn.init(key) if drawn else ()
+        return steps.init_state(task, key), drawn.init(key)
 
     def step(state, teacher, images, labels, key):
-        features = (lambda images: drawn.features(teacher, images)) if drawn else systems.silent
+        features = functools.partial(drawn.features, teacher)
         task = ep_task(mine.settings, mine.data, 1, features)
         return steps.train_step(task, state, images, labels, key)
 
@@ -131,6 +129,6 @@ def draw(result: Result):
         labels = {"total_mb": "jaxep, XLA's analysis", "paper_mb": "paper, GPU"}
         groups = {label: [rows[m][key] for m in METHODS] for key, label in labels.items()}
         title, parts = f"{model}, batch {result['batch']}", [show.bars(METHODS, groups, "%.0f")]
-        own: dict[str, Any] = {"log": "y", "legend": "upper left"}
-        panels.append(show.Panel(title, parts, "memory of a training step, MB", "", **own))
+        label = "memory of a training step, MB"
+        panels.append(show.Panel(title, parts, label, "", "y", legend="upper left"))
     return show.figure([panels], sharey=True)

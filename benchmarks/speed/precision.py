@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from benchmarks.shared import show, systems
 from benchmarks.shared.results import Claim, Claims, Options, Result
-from benchmarks.speed.solvers import SHALLOW, digits, error
+from benchmarks.speed.solvers import SHALLOW, digits
 from jaxep import EP, Energy, Fixed
 from jaxep.nets.couplings import Conv, LoweringName
 from jaxep.training.steps import evaluate
@@ -109,7 +109,7 @@ def gaps(system: systems.System, params: Any, kind: Kind) -> list[list[float]]:
 
     def gap(beta: float, first: int) -> float:
         wide, narrow = both(kind.lowering, *system.batch(IMAGES, first=first), jnp.float32(beta))
-        return error(narrow, wide)
+        return systems.error(narrow, wide)
 
     return [[gap(beta, IMAGES * i) for i in range(BATCHES)] for beta in BETAS]
 

@@ -20,6 +20,7 @@ from benchmarks.shared import show, systems, workload
 from benchmarks.shared.nets import chain
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.runs import Run
+from benchmarks.shared.systems import error
 from benchmarks.shared.workload import Problem
 from jaxep import EP, Implicit, equilibrium
 from jaxep.core import solvers
@@ -108,12 +109,6 @@ def limits(method: str) -> list[tuple[Any, Any]]:
     if METHODS[method][0] is None:
         return [(steps, steps // 5) for steps in FIXED]
     return [(tol, ratio * tol) for tol in TOLERANCES for ratio in NUDGE_RATIOS]
-
-
-def error(grads: Any, target: Any) -> float:
-    """||g - g*|| / ||g*|| over all parameters."""
-    wrong = solvers.tree_norm(jax.tree.map(jnp.subtract, grads, target))
-    return float(wrong / solvers.tree_norm(target))
 
 
 def measure_problem(name: str, rounds: int) -> Rows:

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.baselines import textbook
-from benchmarks.shared import show, workload
+from benchmarks.shared import show, systems, workload
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.runs import Run, settings_of
 from benchmarks.shared.workload import Problem, seconds, sweeps
@@ -60,14 +59,13 @@ class Engine(NamedTuple):
 
 def from_zero(p: Problem) -> tuple[jax.Array, dict[str, jax.Array]]:
     """The images, and the states from which all engines start."""
-    return p.x, p.model.network.init_states(None, len(p.x), "zeros", p.x.dtype)
+    return p.x, p.network.init_states(None, len(p.x), "zeros", p.x.dtype)
 
 
 def naive_engine(p: Problem) -> Engine:
     """jax.grad of the textbook Φ under jit; no training step, which takes minutes on a CPU."""
-    network = p.model.network
-    phi = functools.partial(textbook.phi, network)
-    energy = Energy(phi, p.energy.loss, p.energy.init_states, network.activations)
+    phi = functools.partial(textbook.phi, p.network)
+    energy = Energy(phi, p.energy.loss, p.energy.init_states, p.network.activations)
     run = jax.jit(functools.partial(sweeps, energy, "synchronous"))
     return Engine(functools.partial(run, p.params, from_zero(p)))
 
@@ -92,22 +90,19 @@ def torch_engines(p: Problem, peer: str) -> dict[str, Engine]:
     from benchmarks.baselines import peer as peer_code
     from benchmarks.baselines import torch_reference
 
-    network = p.model.network
-    chain = torch_reference.from_jax(network, p.params)
-    x, labels = torch_reference.image(p.x), torch_reference.tensor(p.targets.labels).long()
-    start = torch_reference.zeros(network, len(labels))
+    chain = torch_reference.from_jax(p.network, p.params, p.x, p.targets.labels)
+    start = torch_reference.zeros(p.network, len(p.x))
 
     def engine(code: Any, model: Any) -> Engine:
         def steps(count: int) -> dict[str, Any]:
-            states = code.settle(model, x, start, labels, 0.0, count)
-            return dict(zip(network.layer_names, states, strict=True))
+            states = code.settle(model, start, 0.0, count)
+            return dict(zip(p.network.layer_names, states, strict=True))
 
-        learn = functools.partial(code.gradients, model, x, start, labels, BETA, T_FREE, T_NUDGE)
-        return Engine(steps, learn)
+        return Engine(steps, functools.partial(code.gradients, model, start, BETA, T_FREE, T_NUDGE))
 
     found = {"PyTorch": engine(torch_reference, chain)}
     if peer:
-        theirs = peer_code.build(peer_code.load(peer), network, chain)
+        theirs = peer_code.build(peer_code.load(peer), p.network, chain)
         found["peer"] = engine(peer_code, theirs)
     return found
 
@@ -165,16 +160,10 @@ def quality(p: Problem) -> dict[str, dict[str, float]]:
         found[name] = {
             "free_steps": int(aux.free.steps),
             "nudge_steps": int(aux.nudged.steps),
-            "cosine": cosine(grads, target),
+            "cosine": systems.cosine(grads, target),
             "residual": float(relative_residual(moved, aux.free.states)),
         }
     return found
-
-
-def cosine(a: Any, b: Any) -> float:
-    """Over all parameters together."""
-    u, v = (jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(t)]) for t in (a, b))
-    return float(u @ v / jnp.linalg.norm(u) / jnp.linalg.norm(v))
 
 
 def measure_net(net: str, batch: int, rounds: int, peer: str, count: int = 20) -> dict[str, Any]:
@@ -190,7 +179,7 @@ def measure_net(net: str, batch: int, rounds: int, peer: str, count: int = 20) -
     first = {key: clock() for key, clock in clocks.items() if key[0] == "learn"}
     times = workload.medians(clocks, rounds)
     rate = 2 * workload.MATMUL**3 / times["", "matmul"]
-    flops = workload.step_flops(p.model.network, batch)
+    flops = workload.step_flops(p.network, batch)
     return {
         "batch": batch,
         "rounds": rounds,

@@ -125,7 +125,7 @@ LOWERINGS: dict[str, Callable[[Geometry], Lowering]] = {
 
 
 def fastest(sizes: Geometry) -> str:
-    """The name of what was fastest on each kind of map: python -m benchmarks.lowerings."""
+    """The name of what was fastest on each kind of map: python -m benchmarks lowerings."""
     if jax.default_backend() != "cpu":
         return "convolution"
     if sizes.stride > 1:

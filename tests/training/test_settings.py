@@ -115,7 +115,7 @@ def test_configs_have_the_papers_hyperparameters(name):
     phases = (s.beta, s.t_free, s.t_nudge, rates, s.kappa, s.kappa_schedule, s.batch_size)
     assert (*phases, s.signal_layers, s.init_states, s.gain, s.dataset) == PAPER[name]
     assert (s.epochs, s.weight_decay, s.momentum, s.tau) == (250, 3e-4, 0.9, 4.0)
-    # Sooner at a settled gradient than the paper's fixed synchronous steps: benchmarks.solvers.
+    # Sooner at a settled gradient than the paper's fixed synchronous steps: benchmarks solvers.
     assert (s.order, s.solver, s.ep_variant) == ("alternating", "tolerance", "centered")
     assert s.conv_activation == ("relu" if name == "vgg12_kd" else "hard_sigmoid")
     assert s.signal == name.split("_")[1]
