@@ -1,4 +1,8 @@
-"""A residual net of 3 blocks on digits with local errors; digits_resnet_std is its twin without."""
+"""A residual net of 3 blocks on digits with local errors; digits_resnet_std is its twin without.
+
+Three settings were tried on the validation split: gain 0.7 and κ 0.5 learn more slowly, and with
+gain 1 the states of linear outputs and relu6 layers overflow in the first epoch.
+"""
 
 from ml_collections import ConfigDict
 
