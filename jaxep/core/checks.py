@@ -1,5 +1,6 @@
 """What is checked where an object is made or a function is traced: a sentence for each."""
 
+import inspect
 import math
 from typing import Any
 
@@ -38,6 +39,21 @@ def at_least_one(name: str, value: Any) -> None:
         return
     if not is_integer(value) or value < 1:
         raise ValueError(f"{name} = {value!r}: must be an integer of at least 1")
+
+
+def takes(name: str, function: Any, *arguments: str) -> None:
+    """Refuses what is no function of just these arguments, by position."""
+    if not callable(function):
+        raise ValueError(f"{name} = {function!r}: must be a function")
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # written in C: it does not tell
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        wanted = ", ".join(arguments)
+        raise ValueError(f"{name} takes {signature}: must take ({wanted})") from error
 
 
 def one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:

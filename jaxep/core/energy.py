@@ -65,9 +65,9 @@ class Energy:
     blocks: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("phi", "loss", "init_states"):
-            if not callable(value := getattr(self, name)):
-                raise ValueError(f"Energy: {name} = {value!r}: must be a function")
+        checks.takes("Energy: phi", self.phi, "params", "x", "states")
+        checks.takes("Energy: loss", self.loss, "params", "states", "targets")
+        checks.takes("Energy: init_states", self.init_states, "key", "params", "x")
 
     def fast(self) -> FastPhi:
         """`phi` as a `FastPhi`; a plain function prepares and keeps nothing."""

@@ -231,3 +231,13 @@ def test_an_energy_with_dicts_is_a_static_argument_of_jit():
     assert_trees_all_close(
         settle(energy, X), equilibrium(energy, Fixed(3, "alternating"), PARAMS, X).states, rtol=1e-6
     )
+
+
+def test_functions_of_other_arguments_are_refused_where_the_energy_is_made():
+    phi, loss = (lambda w, x, s: s), (lambda w, s, t: s)
+    with pytest.raises(ValueError, match=r"init_states takes \(key, x\): must take \(key, params"):
+        Energy(phi, loss, lambda key, x: x)
+    with pytest.raises(ValueError, match=r"loss takes \(s, t\): must take \(params, states, targ"):
+        Energy(phi, lambda s, t: s, lambda key, params, x: x)
+    with pytest.raises(ValueError, match="phi = 3: must be a function"):
+        Energy(3, loss, lambda key, params, x: x)
