@@ -35,16 +35,15 @@ def specs(scale: str) -> dict[str, runs.Run]:
 
 def table(result: Result) -> str:
     """Final accuracies and losses over the seeds."""
-    rows = [
-        [DATA[data], *names, len(found), *runs.percents(found), f"{_loss(found):.3f}"]
-        for (data, *names), found in runs.by_parts(result["runs"]).items()
-    ]
+    rows = []
+    for net, signals in runs.by_last_part(result["runs"]).items():
+        data, depth = net.split(", ")
+        for signal, found in signals.items():
+            loss = np.mean([row["train_loss"][-1] for row in found])
+            cells = [len(found), *runs.percents(found), f"{loss:.3f}"]
+            rows.append([DATA[data], depth, signal, *cells])
     header = ["data", "depth", "signal", "seeds", "train, %", "test, %", "training loss"]
     return show.markdown(header, rows)
-
-
-def _loss(rows: list[dict]) -> float:
-    return float(np.mean([row["train_loss"][-1] for row in rows]))
 
 
 def gap(result: Result, data: str, signal: str) -> tuple[float, float]:
@@ -52,17 +51,17 @@ def gap(result: Result, data: str, signal: str) -> tuple[float, float]:
 
     Fractions; over 0 at first place means: separated beyond the noise of the seeds.
     """
-    found = runs.by_parts(result["runs"])
-    having, lacking = (runs.accuracies(found[data, DEPTHS[1], s]) for s in (signal, "STD"))
+    deep = runs.by_last_part(result["runs"])[f"{data}, {DEPTHS[1]}"]
+    having, lacking = (runs.accuracies(deep[s]) for s in (signal, "STD"))
     return min(having) - max(lacking), float(np.mean(having) - np.mean(lacking))
 
 
 def claims(result: Result) -> Claims:
     """Depth stops the net without signals, and no other."""
-    found = runs.by_parts(result["runs"])
-    for data in (name for name in DATA if (name, DEPTHS[1], "STD") in found):
-        shallow, deep = (runs.accuracies(found[data, depth, "STD"]) for depth in DEPTHS)
-        here, name = f"{show.percent(shallow)} %, chance {100 * CHANCE:.0f} %", DATA[data]
+    found = runs.by_last_part(result["runs"])
+    for data, name in ((d, name) for d, name in DATA.items() if f"{d}, {DEPTHS[1]}" in found):
+        shallow, deep = (runs.accuracies(found[f"{data}, {depth}"]["STD"]) for depth in DEPTHS)
+        here = f"{show.percent(shallow)} %, chance {100 * CHANCE:.0f} %"
         learns = bool(np.mean(shallow) > 2 * CHANCE)
         yield Claim(f"{name}: 5 layers learn without signals", "they do", here, learns)
         here, fails = f"{show.percent(deep)} %", bool(np.mean(deep) <= 2 * CHANCE)

@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.shared import nets, runs, show, systems
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from jaxep.nets.diagnostics import layer_report
+from jaxep.training.tasks import build_estimator
 
 SIGNALS = ("STD", "LE", "KD")
 LABELS = {
@@ -71,7 +72,7 @@ def three_epochs(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def at_the_start(run: runs.Run, images: int) -> dict[str, list[float | None]]:
     """The quantities by layer with the initial weights, by the estimator of the run's settings."""
     mine = systems.system(run)
-    value_and_grad = jax.jit(mine.estimator().value_and_grad(mine.energy))
+    value_and_grad = jax.jit(build_estimator(mine.settings).value_and_grad(mine.energy))
     _, grads, aux = value_and_grad(mine.initial(), mine.batch(images), jax.random.key(0))
     rows = layer_report(mine.model, grads, aux).values()
     return {name: [float(row[name]) if name in row else None for row in rows] for name in LABELS}
@@ -94,9 +95,7 @@ def measure(options: Options) -> Result:
 
 def epochs_of(result: Result, name: str) -> dict[str, dict[str, Values]]:
     """The quantities by layer of a run, by "epoch N" in order."""
-    found = result["layers"][name]
-    keys = sorted((key for key in found if key != "layers"), key=lambda key: int(key.split()[1]))
-    return {key: found[key] for key in keys}
+    return {key: row for key, row in result["layers"][name].items() if key != "layers"}
 
 
 def last_gradients(result: Result, name: str) -> list[float]:

@@ -139,19 +139,12 @@ def with_seeds(named: Mapping[str, Run], seeds: Sequence[int]) -> dict[str, Run]
     }
 
 
-def by_parts(rows: Mapping[str, dict[str, Any]]) -> dict[tuple[str, ...], list[dict[str, Any]]]:
-    """Rows by the parts of their names, which commas divide; those of all seeds under one."""
-    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for label, row in rows.items():
-        found.setdefault(tuple(label.split(", seed ")[0].split(", ")), []).append(row)
-    return found
-
-
 def by_last_part(rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """The same by all parts but the last, and then by the last."""
+    """Rows named "FIRST, LAST, seed N" by FIRST, which may have commas, and by LAST."""
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for (*first, last), several in by_parts(rows).items():
-        found.setdefault(", ".join(first), {})[last] = several
+    for label, row in rows.items():
+        first, last = label.split(", seed ")[0].rsplit(", ", 1)
+        found.setdefault(first, {}).setdefault(last, []).append(row)
     return found
 
 

@@ -15,7 +15,6 @@ from jaxep import Energy
 from jaxep.core.solvers import tree_norm
 from jaxep.core.sweep import Objective, Sweep
 from jaxep.nets import teachers
-from jaxep.nets.graph import Network
 from jaxep.nets.heads import Targets
 from jaxep.nets.model import Model
 from jaxep.run.checkpoints import Checkpoints
@@ -25,7 +24,7 @@ from jaxep.training.loop import fit, load_data
 from jaxep.training.networks import build_model, signal_layers
 from jaxep.training.settings import Settings, from_config
 from jaxep.training.steps import TrainState, init_state, train_chunk
-from jaxep.training.tasks import Task, TeacherFeatures, build_estimator, ep_task, network_input
+from jaxep.training.tasks import Task, TeacherFeatures, ep_task, network_input
 from jaxep.training.teaching import build_teacher, load_teacher
 
 Tree = Any
@@ -50,15 +49,6 @@ class System(NamedTuple):
     model: Model
     energy: Energy
     data: data_lib.Dataset
-
-    @property
-    def network(self) -> Network:
-        """Layers and edges."""
-        return self.model.network
-
-    def estimator(self) -> Any:
-        """Of the gradient, as the settings say."""
-        return build_estimator(self.settings)
 
     def initial(self) -> Tree:
         """The parameters with which the run starts."""

@@ -89,9 +89,9 @@ def lowered(system: systems.System, lowering: LoweringName) -> Energy:
         dataclasses.replace(edge, coupling=dataclasses.replace(edge.coupling, lowering=lowering))
         if isinstance(edge.coupling, Conv)
         else edge
-        for edge in system.network.edges
+        for edge in system.model.network.edges
     )
-    network = dataclasses.replace(system.network, edges=edges)
+    network = dataclasses.replace(system.model.network, edges=edges)
     return dataclasses.replace(system.model, network=network).energy(system.settings.init_states)
 
 

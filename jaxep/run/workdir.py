@@ -76,8 +76,12 @@ def check_run(
         a run of another version of this library.
     """
     workdir = local_path(workdir)
-    has_checkpoints = (workdir / "checkpoints").exists()
-    if not (workdir / "config.json").exists():
+    try:
+        has_checkpoints = (workdir / "checkpoints").exists()
+        has_config = (workdir / "config.json").exists()
+    except OSError as error:  # a name that is too long, say
+        raise CheckpointError(f"workdir {workdir} cannot be used: {reason(error)}") from error
+    if not has_config:
         if has_checkpoints:
             raise CheckpointError(f"workdir {workdir} holds checkpoints but no config.json")
         return

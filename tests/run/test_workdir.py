@@ -184,3 +184,8 @@ def test_this_library_can_be_imported_where_there_is_no_fcntl(tmp_path):
     """As on Windows, which filelock knows a lock of."""
     code = "import sys; sys.modules['fcntl'] = None; import jaxep.run.record, jaxep.training.loop"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "HOME": "/"})
+
+
+def test_a_name_that_is_too_long_cannot_be_used(tmp_path):
+    with pytest.raises(CheckpointError, match="cannot be used: File name too long"):
+        check_run(tmp_path / ("x" * 300), {})
