@@ -141,6 +141,13 @@ def initial_states(energy: Energy, key: jax.Array | None, params: Tree, x: Tree)
     return checks.check_states(jax.vmap(of_one)(key, x), x)
 
 
+def begin(energy: Energy, params: Tree, x: Tree, key: jax.Array | None, start: Tree | None) -> Tree:
+    """The checked states at the start of a free phase: `start`, or `initial_states` where None."""
+    if start is None:
+        return initial_states(energy, key, params, x)
+    return checks.check_states(start, x)
+
+
 def _dimensions_of_a_key(key: jax.Array) -> int:
     """0 of a typed key, 1 of the raw numbers of `jax.random.PRNGKey`."""
     return 0 if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else 1

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxep.core import checks
-from jaxep.core.energy import Energy, initial_states, phi_aug, total_loss
+from jaxep.core.energy import Energy, begin, phi_aug, total_loss
 from jaxep.core.solvers import Solution, Solver, as_solver, relative_residual
 from jaxep.core.sweep import Sweep, Tree, free_objective
 
@@ -105,13 +105,6 @@ STENCILS = {
     "random_sign": random_sign,
     "four_point": four_point,
 }
-
-
-def begin(energy: Energy, params: Tree, x: Tree, key: jax.Array, start: Tree | None) -> Tree:
-    """The checked states at the start of the free phase."""
-    if start is None:
-        return initial_states(energy, key, params, x)
-    return checks.check_states(start, x)
 
 
 @dataclasses.dataclass(frozen=True)

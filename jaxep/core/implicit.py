@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from jaxep.core import checks
 from jaxep.core.activations import is_rising
-from jaxep.core.energy import Energy
-from jaxep.core.estimators import Aux, Batch, ValueAndGrad, begin, mean_loss
+from jaxep.core.energy import Energy, begin
+from jaxep.core.estimators import Aux, Batch, ValueAndGrad, mean_loss
 from jaxep.core.solvers import Solution, Solver, as_solver, relative_residual
 from jaxep.core.sweep import Objective, Sweep, Tree, free_objective
 

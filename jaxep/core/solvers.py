@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxep.core import checks
-from jaxep.core.energy import Energy, initial_states
+from jaxep.core.energy import Energy, begin
 from jaxep.core.sweep import ORDERS, Objective, Sweep, SweepState, Tree, free_objective
 
 
@@ -165,10 +165,8 @@ def equilibrium(
     Returns:
         States, sweeps done and relative residual.
     """
-    if start is None:
-        start = initial_states(energy, key, params, x)
-    start = checks.check_states(start, x)
-    return as_solver(solver).run(free_objective(energy, params, x), start)
+    states = begin(energy, params, x, key, start)
+    return as_solver(solver).run(free_objective(energy, params, x), states)
 
 
 def _jaxopt():

@@ -25,8 +25,8 @@ def predictive_coding(model: Model, *, from_drive: bool = True) -> Energy:
 
     Args:
         model: network and heads. Each edge must lead from a layer or input to a later layer.
-        from_drive: a layer moves to σ(a_k + Σ Jᵀ(ξ - f) of the layers above), the paper's sweep,
-            which settles in about half as many; else to σ(∂Φ_Aug/∂ξ), with f_k for a_k.
+        from_drive: a layer moves to σ(a_k + Σ Jᵀ(ξ - f) of the layers above), the paper's sweep;
+            else to σ(∂Φ_Aug/∂ξ), with f_k for a_k, which settles in more of them.
 
     Returns:
         An `Energy` whose initial states are the forward pass, a function of the parameters.
@@ -34,10 +34,11 @@ def predictive_coding(model: Model, *, from_drive: bool = True) -> Energy:
     network = model.network
 
     def phi_of(loop: Loop, clamped: dict[str, jax.Array], states: States, cache: list):
-        arguments = _arguments(network, loop, clamped, states)
+        network.check_states(states)
         terms = []
         for layer in network.layers:
-            predicted, state = layer.activation(arguments[layer.name]), states[layer.name]
+            state, drive = states[layer.name], network.drive(layer.name, loop, clamped, states)
+            predicted = layer.activation(drive)
             own = state * predicted - 0.5 * jnp.square(predicted)
             terms.append(jnp.sum(own, axis=tuple(range(1, own.ndim))))
         return functools.reduce(jnp.add, terms), cache
@@ -48,16 +49,15 @@ def predictive_coding(model: Model, *, from_drive: bool = True) -> Energy:
     def forward(key: jax.Array | None, params: Params, x: Any) -> States:
         del key
         loop, clamped = network.prepare(params, x)
-        leaf = jax.tree.leaves(x)[0]
-        states = network.init_states(None, leaf.shape[0], "zeros", leaf.dtype)
+        states: States = {}
         for layer in network.layers:
-            argument = _arguments(network, loop, clamped, states)[layer.name]
-            states = {**states, layer.name: layer.activation(argument)}
+            drive = network.drive(layer.name, loop, clamped, states)
+            states[layer.name] = layer.activation(drive)
         return states
 
     def sigma(name: str, activation: Any) -> Any:
         def moved(argument: jax.Array, loop: Loop, clamped: Any, states: States) -> jax.Array:
-            drive = _arguments(network, loop, clamped, states)[name]
+            drive = network.drive(name, loop, clamped, states)
             return activation(argument + drive - activation(drive))
 
         return activation if activation is linear or not from_drive else ContextualActivation(moved)
@@ -65,17 +65,6 @@ def predictive_coding(model: Model, *, from_drive: bool = True) -> Energy:
     activations = {layer.name: sigma(layer.name, layer.activation) for layer in network.layers}
     fast = FastPhi(phi, network.prepare, phi_of)
     return Energy(fast, model.loss, forward, activations, _from_the_output(network))
-
-
-def _arguments(
-    network: Network, loop: Loop, clamped: dict[str, jax.Array], states: States
-) -> dict[str, jax.Array]:
-    """a_k of each layer by name, [batch, *shape]."""
-    drives, _ = network.drives(loop, clamped, states, [None] * len(states))
-    found: dict[str, Any] = dict(loop.biases)
-    for edge in network.edges:
-        found[edge.upper] = found.get(edge.upper, 0) + drives[edge.name]
-    return found
 
 
 def _from_the_output(network: Network) -> dict[str, int]:

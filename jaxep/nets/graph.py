@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxep.core import blocks
 from jaxep.core.energy import FastPhi
 from jaxep.nets.parts import Edge, Input, Layer, Shape, check_parts
+from jaxep.nets.weights import with_bias
 
 Params = dict[str, Any]
 States = dict[str, jax.Array]
@@ -25,7 +26,7 @@ class Loop(NamedTuple):
     """What Φ needs in a loop in the place of its parameters.
 
     Attributes:
-        operators: of each edge between layers, by name.
+        operators: of each edge, by name.
         biases: of each layer with one, by name.
     """
 
@@ -154,9 +155,7 @@ class Network:
         """
         drives, cache = self.drives(loop, clamped, states, cache)
         terms = [_inner(states[edge.upper], drives[edge.name]) for edge in self.edges]
-        terms += [
-            _inner(states[n], jnp.broadcast_to(b, states[n].shape)) for n, b in loop.biases.items()
-        ]
+        terms += [_inner(states[name], bias) for name, bias in loop.biases.items()]
         return functools.reduce(jnp.add, terms), cache
 
     def drives(
@@ -178,7 +177,7 @@ class Network:
         Returns:
             ([batch, *shape of the upper layer] by the edge's name, the cache of every layer).
         """
-        self._check_states(states)
+        self.check_states(states)
         names = sorted(states)
         known = dict(zip(names, cache, strict=True))
         seen: dict[str, dict[str, Any]] = {name: {} for name in names}
@@ -193,6 +192,25 @@ class Network:
                 kept = bool(jax.tree.leaves(indices))
                 seen[edge.lower][edge.name] = (found[edge.name], indices) if kept else ()
         return found, [seen[name] for name in names]
+
+    def drive(
+        self, layer: str, loop: Loop, clamped: dict[str, jax.Array], states: States
+    ) -> jax.Array:
+        """Σ C(ξ_lower) over the edges into one layer, and its bias: [batch, *shape].
+
+        Args:
+            layer: by name.
+            loop: of `prepare`.
+            clamped: of `prepare`.
+            states: of the layers below at least.
+        """
+        terms = [
+            clamped[e.name] if e.name in clamped else _driven(e, loop, states[e.lower])
+            for e in self.edges
+            if e.upper == layer
+        ]
+        total = functools.reduce(jnp.add, terms)
+        return with_bias(total, loop.biases[layer]) if layer in loop.biases else total
 
     @functools.cached_property
     def fast_phi(self) -> FastPhi:
@@ -212,9 +230,7 @@ class Network:
         found = {}
         for edge in self.edges:
             if edge.lower not in self.shapes:
-                operators = loop.operators[edge.name]
-                lower = _as_operators(operators, clamped[edge.lower])
-                found[edge.name] = edge.coupling.apply(operators, lower)
+                found[edge.name] = _driven(edge, loop, clamped[edge.lower])
         return found
 
     def _clamped(self, x: Any) -> dict[str, jax.Array]:
@@ -234,7 +250,8 @@ class Network:
                 raise ValueError(f"x: {name} is {dtype}, must be floating")
         return clamped
 
-    def _check_states(self, states: States) -> None:
+    def check_states(self, states: States) -> None:
+        """Refuses what are no states of these layers by a ValueError of one sentence."""
         if not isinstance(states, dict) or set(states) != set(self.shapes):
             given = f"has {', '.join(states)}" if isinstance(states, dict) else "is none"
             raise ValueError(f"states: must be a dict of {', '.join(self.layer_names)}, {given}")
@@ -270,6 +287,11 @@ def _inner(states: jax.Array, drive: jax.Array) -> jax.Array:
 
 def _cast(leaf: jax.Array, dtype: Any) -> jax.Array:
     return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
+
+
+def _driven(edge: Edge, loop: Loop, lower: jax.Array) -> jax.Array:
+    operators = loop.operators[edge.name]
+    return edge.coupling.apply(operators, _as_operators(operators, lower))
 
 
 def _as_operators(operators: Any, states: jax.Array) -> jax.Array:

@@ -163,9 +163,8 @@ def _ended(settings: Settings, workdir: Path, task: Task, count: int) -> dict[st
         return None
     template = jax.eval_shape(functools.partial(init_state, task), jax.random.key(0))
     _, metadata = read_state(workdir, template)
-    if metadata["step"] < settings.epochs * (
-        count // settings.batch_size
-    ):  # the last one is damaged
+    updates = settings.epochs * (count // settings.batch_size)
+    if metadata["step"] < updates:  # the last one is damaged
         return None
     summary.tell_end(workdir, told)
     return told

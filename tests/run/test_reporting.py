@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import os
 import re
@@ -22,7 +21,6 @@ from jaxep.run.reporting import (
     Reporter,
     read_layers,
     read_metrics,
-    write_summary,
 )
 
 
@@ -265,47 +263,6 @@ def test_tensorboard_is_told_all_again_by_a_resumption(tmp_path):
     for epoch in (1, 2):
         assert found["loss/train", epoch] == np.float32(epoch / 3)
         assert found["activity/conv0", epoch] == 0.25 and found["zeros/conv0", epoch] == 0.5
-
-
-def test_summary(tmp_path):
-    with Reporter(tmp_path, total_epochs=4, start_epoch=1) as reporter:
-        for epoch, accuracy in enumerate((0.5, 0.9, 0.9, 0.7), start=1):
-            reporter.epoch(row(epoch, test_acc=accuracy, seconds=1.5))
-    returned = write_summary(tmp_path, parameters=1234, name="toy")
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    expected = {
-        "final_test_accuracy": 0.7,
-        "best_test_accuracy": 0.9,
-        "best_epoch": 2,
-        "epochs": 4,
-        "seconds": 6.0,
-        "parameters": 1234,
-        "name": "toy",
-    }
-    assert {key: summary[key] for key in expected} == expected and summary == returned
-    with pytest.raises(TypeError, match="seconds"):
-        write_summary(tmp_path, parameters=1234, seconds=1.0)
-    assert summary["peak_bytes"] is None or summary["peak_bytes"] > 0
-    assert set(summary["device"]) == {"platform", "kind", "count"}
-    assert summary["device"]["count"] >= 1
-    assert set(summary["versions"]) == {
-        "python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"
-    }  # fmt: skip
-    assert summary["versions"]["numpy"] == np.__version__
-
-
-@pytest.mark.parametrize("accuracies", [[], [math.nan, None]])
-def test_summary_of_a_run_without_an_accuracy_is_json(tmp_path, accuracies):
-    with Reporter(tmp_path, total_epochs=2, start_epoch=1) as reporter:
-        for epoch, accuracy in enumerate(accuracies, start=1):
-            reporter.epoch({"epoch": epoch, "test_acc": accuracy})
-    write_summary(tmp_path, parameters=0)
-
-    def refuse(constant):
-        raise AssertionError(f"{constant} is not JSON")
-
-    summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse)
-    assert summary["final_test_accuracy"] is None and summary["best_test_accuracy"] is None
 
 
 def test_layer_columns():

@@ -1,16 +1,19 @@
 """The end of a run: the summary first, then pictures that may fail."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
 
 from jaxep.run import plots
-from jaxep.run.reporting import Reporter
+from jaxep.run.reporting import Reporter, write_summary
 from jaxep.run.summary import PICTURES, conclude, draw, finished, tell_end
+from tests.run.test_reporting import row
 
 
 @pytest.fixture
@@ -114,3 +117,44 @@ def test_the_end_is_told_in_a_line_and_missing_pictures_are_drawn(trained, capsy
     tell_end(trained, {**summary, "final_test_accuracy": None, "best_test_accuracy": None})
     assert (trained / "layers.png").exists()
     assert capsys.readouterr().out == f"{trained} is finished: 2 epochs\n"
+
+
+def test_summary(tmp_path):
+    with Reporter(tmp_path, total_epochs=4, start_epoch=1) as reporter:
+        for epoch, accuracy in enumerate((0.5, 0.9, 0.9, 0.7), start=1):
+            reporter.epoch(row(epoch, test_acc=accuracy, seconds=1.5))
+    returned = write_summary(tmp_path, parameters=1234, name="toy")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    expected = {
+        "final_test_accuracy": 0.7,
+        "best_test_accuracy": 0.9,
+        "best_epoch": 2,
+        "epochs": 4,
+        "seconds": 6.0,
+        "parameters": 1234,
+        "name": "toy",
+    }
+    assert {key: summary[key] for key in expected} == expected and summary == returned
+    with pytest.raises(TypeError, match="seconds"):
+        write_summary(tmp_path, parameters=1234, seconds=1.0)
+    assert summary["peak_bytes"] is None or summary["peak_bytes"] > 0
+    assert set(summary["device"]) == {"platform", "kind", "count"}
+    assert summary["device"]["count"] >= 1
+    assert set(summary["versions"]) == {
+        "python", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy"
+    }  # fmt: skip
+    assert summary["versions"]["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize("accuracies", [[], [math.nan, None]])
+def test_summary_of_a_run_without_an_accuracy_is_json(tmp_path, accuracies):
+    with Reporter(tmp_path, total_epochs=2, start_epoch=1) as reporter:
+        for epoch, accuracy in enumerate(accuracies, start=1):
+            reporter.epoch({"epoch": epoch, "test_acc": accuracy})
+    write_summary(tmp_path, parameters=0)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse)
+    assert summary["final_test_accuracy"] is None and summary["best_test_accuracy"] is None

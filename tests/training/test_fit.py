@@ -183,7 +183,7 @@ def test_a_directory_without_a_run_is_refused(tmp_path):
 def test_data_that_do_not_fit_are_refused_before_anything_is_made(tmp_path):
     workdir = tmp_path / "run"
     with pytest.raises(DataError, match="must be what from_arrays gives, not a tuple"):
-        fit(SETTINGS, workdir, data=(1, 2))  # type: ignore[arg-type]
+        fit(SETTINGS, workdir, data=(1, 2))
     with pytest.raises(DataError, match="the data are given to fit"):
         fit(SETTINGS, workdir)
     with pytest.raises(DataError, match="config.batch_size = 99: at most 48"):

@@ -9,16 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
 
 from jaxep.run.errors import UserError
 from jaxep.training.data import Dataset, Split, moments
-from jaxep.training.networks import build_network, by_weight, signal_layers
+from jaxep.training.networks import signal_layers
 from jaxep.training.settings import Settings, from_config, load_config_file, to_dict
 from jaxep.training.sources import SPECS
 from jaxep.training.steps import init_state, train_step
 from jaxep.training.tasks import ep_task
 from jaxep.training.teaching import teacher_task
+from tests.training.test_networks import network
 
 OTHERS = {"__init__", "base"}
 CONFIGS = sorted(path.stem for path in Path("configs").glob("*.py") if path.stem not in OTHERS)
@@ -34,12 +34,6 @@ def fake_data(settings):
     images = jnp.zeros((BATCH, *spec.image_shape), jnp.uint8)
     split = Split(images, jnp.zeros((BATCH,), jnp.int32))
     return Dataset(split, split, spec.classes, *moments(settings.dataset, 1.0), spec.padding)
-
-
-def network(settings):
-    """The network of the settings with its output."""
-    spec = SPECS[settings.dataset]
-    return build_network(settings, spec.image_shape, spec.classes)
 
 
 def fake_teacher(settings):
@@ -226,33 +220,6 @@ def test_a_missing_key_is_named():
         from_config(values)
 
 
-BROKEN = {
-    "def get_config(": "SyntaxError",
-    "import no_such_module": "ModuleNotFoundError: No module named 'no_such_module'",
-    "def get_config():\n    return undefined": "NameError: name 'undefined' is not defined",
-    "x = 1": "AttributeError",
-    "def get_config():\n    raise RuntimeError('one\\ntwo')": "RuntimeError: one",
-    "def get_config():\n    return None": "its get_config() returns nothing, must return a",
-}
-
-
-@pytest.mark.parametrize("text", BROKEN)
-def test_a_broken_config_file_is_refused_in_one_line(text, tmp_path):
-    path = tmp_path / "broken.py"
-    path.write_text(text)
-    with pytest.raises(UserError) as error:
-        load_config_file(str(path))
-    assert str(error.value).startswith(f"config.teacher = {str(path)!r}: ")
-    assert BROKEN[text] in str(error.value) and "\n" not in str(error.value)
-
-
-def test_a_config_file_is_found_from_any_directory(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert load_config_file("configs/teacher_digits.py").name == "teacher_digits"
-    with pytest.raises(UserError, match="'configs/none.py': No such file or directory"):
-        load_config_file("configs/none.py")
-
-
 def test_settings_have_the_defaults_of_base_and_check_themselves():
     settings = Settings(dataset="digits", beta=0.5)
     base = load_config_file("configs/base.py").to_dict()
@@ -277,86 +244,6 @@ def test_numbers_of_numpy_and_lists_become_plain_values():
     assert settings.hidden == (7,) and settings.augment is False
     assert settings.learning_rates == tuple(rates.tolist())
     assert from_config(json.loads(json.dumps(to_dict(settings)))) == settings
-
-
-@pytest.mark.parametrize(
-    ("rates", "expected"),
-    [
-        (0.1, (0.1, 0.1, 0.1)),
-        ((0.1, 0.2, 0.3), (0.1, 0.2, 0.3)),
-        ({"default": 1, "fc1": 2}, (1, 2, 1)),
-    ],
-)
-def test_rates_are_given_once_for_all_by_position_or_by_name(rates, expected):
-    settings = Settings(dataset="digits", conv="4", hidden=(3,), learning_rates=rates)
-    names = network(settings).weight_names
-    got = by_weight("learning_rates", settings.learning_rates, names)
-    assert got == dict(zip(("conv1", "fc1", "readout"), expected, strict=True))
-
-
-def test_gains_by_name_scale_the_initial_weights_of_their_edge():
-    def largest(gain):
-        model = network(Settings(dataset="digits", conv="8", hidden=(64,), gain=gain))
-        params = model.init_params(jax.random.key(0))
-        kernels = {**params["edges"], **params["heads"]}
-        return {name: float(jnp.abs(own["kernel"]).max()) for name, own in kernels.items()}
-
-    plain, scaled = largest(1.0), largest({"default": 1.0, "fc1": 0.5})
-    assert scaled["fc1"] == pytest.approx(plain["fc1"] / 2)
-    assert (scaled["conv1"], scaled["readout"]) == (plain["conv1"], plain["readout"])
-    by_place = largest((1.0, 0.5, 2.0))
-    assert by_place["readout"] == pytest.approx(2 * plain["readout"])
-    assert by_place["fc1"] == scaled["fc1"]
-
-
-NETWORKS = [
-    ({"conv": "", "hidden": (6, 5)}, ["fc1", "fc2", "readout"]),
-    ({"conv": "4s2 A", "hidden": ()}, ["conv1", "readout"]),
-    ({"conv": "R4", "hidden": ()}, ["res1_a", "res1_b", "res1_skip", "readout"]),
-    (
-        {"conv": "", "hidden": (6, 5), "wiring": "all", "output_loss": "squared_error"},
-        [
-            *("fc1", "fc2", "image_fc2", "output", "fc1_output", "image_output"),
-        ],
-    ),
-]
-
-
-@pytest.mark.parametrize(("keys", "names"), NETWORKS, ids=[str(n[0]) for n in NETWORKS])
-def test_settings_say_networks_of_every_kind(keys, names):
-    settings = Settings(dataset="digits", learning_rates=0.1, **keys)
-    assert list(network(settings).weight_names) == names
-
-
-def test_layers_of_a_signal_are_named_or_numbered():
-    keys = {"dataset": "digits", "conv": "4 R4 4 M", "hidden": (3,), "signal": "le"}
-    named = Settings(signal_layers=("res1_b", "fc1"), **keys)
-    numbered = Settings(signal_layers=(2, 4), **keys)
-    one = Settings(signal_layers="res1_b", **keys)
-    assert signal_layers(named, network(named)) == signal_layers(numbered, network(numbered))
-    assert signal_layers(one, network(one)) == ("res1_b",)
-    keys |= {"signal": "kd", "teacher": "configs/teacher_digits.py"}
-    assert Settings(signal_layers=("res1_b", 3), **keys).signal == "kd"
-    with pytest.raises(UserError, match=r"must be out of \[2, 3\]"):
-        Settings(signal_layers=(0,), **keys)
-
-
-def test_a_config_takes_numbers_tuples_and_names_for_one_key():
-    """A ConfigDict holds other keys to the type of their default."""
-    values = load_config_file("configs/digits_le.py")
-    for rates in (0.1, (0.2,) * 8, {"default": 0.3}):
-        values.learning_rates = rates
-        assert from_config(values).learning_rates == rates
-    with pytest.raises(TypeError):
-        values.beta = "large"
-
-
-def test_the_config_of_a_run_serves_as_a_config_file(tmp_path):
-    settings = from_config(config(learning_rates={"default": 0.1}))
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(to_dict(settings)))
-    assert isinstance(load_config_file(str(path)), ConfigDict)
-    assert from_config(load_config_file(str(path))) == settings
 
 
 VALUES = st.one_of(
