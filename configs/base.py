@@ -40,6 +40,8 @@ def get_config() -> ConfigDict:
     # Weights start as U(-gain/sqrt(fan_in), gain/sqrt(fan_in)). A number for all, a tuple in the
     # order of the weights (conv1, ..., fc1, ..., readout), or {"conv1": 0.5, "default": 1.0}
     config.gain = _any(1.0)
+    # hopfield (the paper) | predictive_coding (relu, a linear output; t_free 0: it starts settled)
+    config.system = "hopfield"
     config.output_loss = "cross_entropy"  # readout outside of Φ | squared_error: output neurons
     config.init_states = "zeros"  # zeros | uniform: U(0, 1), before the free phase
 
@@ -57,7 +59,7 @@ def get_config() -> ConfigDict:
     config.softmax_axis = "all"  # KD, KDW: softmax over all units | channel: at each position
 
     # Gradient estimator and dynamics
-    config.estimator = "ep"  # ep | bptt | implicit
+    config.estimator = "ep"  # ep | bptt | implicit | backprop (where t_free may be 0)
     # centered (eq. 4) | one_sided (eq. 3) | random_sign | four_point (±β, ±2β: error β^4)
     config.ep_variant = "centered"
     config.beta = 0.25  # nudging factor β

@@ -23,11 +23,12 @@ from jaxep.core.estimators import (
     one_sided,
     random_sign,
 )
-from jaxep.core.implicit import Implicit
+from jaxep.core.implicit import Backprop, Implicit
 from jaxep.core.solvers import (
     AndersonAcceleration,
     Fixed,
     FixedPointIteration,
+    Settled,
     Solution,
     Solver,
     Tolerance,
@@ -61,12 +62,14 @@ __all__ = [
     "__version__",
     "AndersonAcceleration",
     "Aux",
+    "Backprop",
     "ContextualActivation",
     "Energy",
     "FastPhi",
     "Fixed",
     "FixedPointIteration",
     "Implicit",
+    "Settled",
     "Solution",
     "Solver",
     "Stencil",

@@ -1,4 +1,4 @@
-"""The exact gradient at an equilibrium, by the implicit function theorem."""
+"""The exact gradient: at an equilibrium by the implicit function theorem, or of a forward pass."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ from jaxep.core import checks
 from jaxep.core.activations import is_rising
 from jaxep.core.energy import Energy, begin
 from jaxep.core.estimators import Aux, Batch, ValueAndGrad, mean_loss
-from jaxep.core.solvers import Solution, Solver, as_solver, relative_residual
+from jaxep.core.solvers import Settled, Solution, Solver, as_solver, relative_residual
 from jaxep.core.sweep import Objective, Sweep, Tree, free_objective
 
 
@@ -101,6 +101,33 @@ class Implicit:
         solve = jax.scipy.sparse.linalg.bicgstab
         adjoint, _ = solve(matrix, slope, tol=self.tol, maxiter=self.steps)
         return adjoint, relative_residual(matrix(adjoint), slope)
+
+
+@dataclasses.dataclass(frozen=True)
+class Backprop:
+    """Backpropagation through the initial states, for an energy that starts at its equilibrium.
+
+    There dL/dw = d/dw L(w, ξ(w)) with ξ = `init_states`, the forward pass of a predictive coding
+    net. A `start` is not used: its derivative in w is not known.
+    """
+
+    free: Solver | int = Settled()
+
+    def value_and_grad(self, energy: Energy) -> ValueAndGrad:
+        """See `estimators`: (params, (x, targets), key, start=None) -> (loss, grads, Aux)."""
+
+        def estimate(params: Tree, batch: Batch, key: jax.Array, start: Tree | None = None):
+            x, targets = batch
+
+            def loss_of(params: Tree):
+                states = begin(energy, params, x, jax.random.split(key)[0], None)
+                return mean_loss(energy, params, states, targets), states
+
+            (loss, states), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+            nothing = jnp.zeros((), loss.dtype)
+            return loss, grads, Aux(Solution(states, jnp.zeros((), jnp.int32), nothing))
+
+        return estimate
 
 
 def _transition(objective: Objective, states: Tree) -> Sweep:

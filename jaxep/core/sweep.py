@@ -48,6 +48,29 @@ class Objective:
         """A scalar."""
         return self.value_and_cache(states, empty_cache(states))[0]
 
+    def drive(self, states: Tree, cache: list, moving: tuple[int, ...]) -> tuple[list, list]:
+        """∂Φ_Aug/∂ξ of some leaves, the arguments of their σ.
+
+        Args:
+            states: of all leaves.
+            cache: what Φ keeps of each leaf, see `FastPhi.phi_and_cache`.
+            moving: numbers of the leaves asked for.
+
+        Returns:
+            (one argument for each of them, the cache of every leaf).
+        """
+        leaves, tree = jax.tree.flatten(states)
+
+        def of_moving(some):
+            merged = list(leaves)
+            for index, leaf in zip(moving, some, strict=True):
+                merged[index] = leaf
+            value, seen = self.value_and_cache(jax.tree.unflatten(tree, merged), cache)
+            # Of a holomorphic Φ the gradient of the real part is the complex derivative.
+            return jnp.real(value), seen
+
+        return jax.grad(of_moving, has_aux=True)([leaves[index] for index in moving])
+
     def nudged(self, targets: Tree, betas: jax.Array) -> "Objective":
         """The sum of Φ_Aug over several nudged phases, which are run as one batch.
 
@@ -97,10 +120,12 @@ def _vmap_phases(function: Callable) -> Callable:
     return jax.vmap(function)
 
 
+@functools.singledispatch
 def free_objective(energy: Energy, params: Tree, x: Tree) -> Objective:
     """ξ -> Φ(x, ξ, w), summed over the batch: what the free phase climbs.
 
-    The work of Φ that does not depend on the states is done here, once.
+    The work of Φ that does not depend on the states is done here, once. A model that is no
+    `Energy` registers its own way to make one (`functools.singledispatch`).
     """
     fast = energy.fast()
     prepared = fast.prepare(params, x)
@@ -212,15 +237,7 @@ class Sweep:
     def _move(self, position: SweepState, moving: tuple[int, ...]) -> SweepState:
         """The leaves numbered in `moving` moved by one step of the transition."""
         leaves, tree = jax.tree.flatten(position.states)
-
-        def of_moving(some):
-            merged = list(leaves)
-            for index, leaf in zip(moving, some, strict=True):
-                merged[index] = leaf
-            return self.objective.value_and_cache(jax.tree.unflatten(tree, merged), position.cache)
-
-        climb = jax.grad(of_moving, has_aux=True)
-        arguments, seen = climb([leaves[index] for index in moving])
+        arguments, seen = self.objective.drive(position.states, position.cache, moving)
         moved = list(leaves)
         for index, argument in zip(moving, arguments, strict=True):
             moved[index] = self._relaxed(index, leaves[index], argument, position.states)

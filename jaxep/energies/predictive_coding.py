@@ -31,7 +31,7 @@ def predictive_coding(model: Model, *, from_drive: bool = True) -> Energy:
     Returns:
         An `Energy` whose initial states are the forward pass, a function of the parameters.
     """
-    network = model.network
+    network: Network = model.network
 
     def phi_of(loop: Loop, clamped: dict[str, jax.Array], states: States, cache: list):
         network.check_states(states)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxep.core import blocks
 from jaxep.core.energy import FastPhi
 from jaxep.nets.parts import Edge, Input, Layer, Shape, check_parts
+from jaxep.nets.pools import known
 from jaxep.nets.weights import with_bias
 
 Params = dict[str, Any]
@@ -71,6 +72,16 @@ class Network:
     def activations(self) -> dict[str, Any]:
         """σ of each layer by name."""
         return {layer.name: layer.activation for layer in self.layers}
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """The layer that each edge drives, by the edge's name."""
+        return {edge.name: edge.upper for edge in self.edges}
+
+    @property
+    def gains(self) -> dict[str, float]:
+        """The gain of the first edge into each layer, by the layer's name."""
+        return {edge.upper: edge.gain for edge in reversed(self.edges)}
 
     @property
     def blocks(self) -> dict[str, int]:
@@ -179,18 +190,18 @@ class Network:
         """
         self.check_states(states)
         names = sorted(states)
-        known = dict(zip(names, cache, strict=True))
+        kept = dict(zip(names, cache, strict=True))
         seen: dict[str, dict[str, Any]] = {name: {} for name in names}
         found = dict(clamped)
         for edge in self.edges:
             if edge.lower in states:
                 operators = loop.operators[edge.name]
                 lower = _as_operators(operators, states[edge.lower])
-                drive, indices = (known[edge.lower] or {}).get(edge.name) or (None, None)
+                drive, indices = (kept[edge.lower] or {}).get(edge.name) or (None, None)
                 moved, indices = edge.coupling.apply_and_cache(operators, lower, indices)
-                found[edge.name] = moved if drive is None else _known(moved, drive)
-                kept = bool(jax.tree.leaves(indices))
-                seen[edge.lower][edge.name] = (found[edge.name], indices) if kept else ()
+                found[edge.name] = moved if drive is None else known(moved, drive)
+                pooled = bool(jax.tree.leaves(indices))
+                seen[edge.lower][edge.name] = (found[edge.name], indices) if pooled else ()
         return found, [seen[name] for name in names]
 
     def drive(
@@ -265,18 +276,6 @@ class Network:
 
 def _shown(shape: tuple) -> str:
     return f"[{', '.join(map(str, shape))}]"
-
-
-@jax.custom_jvp
-def _known(moved: jax.Array, drive: jax.Array) -> jax.Array:
-    """`drive`, the value of `moved` found before, with the derivative of `moved`."""
-    del moved
-    return drive
-
-
-@_known.defjvp
-def _known_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    return primals[1], tangents[0]
 
 
 def _inner(states: jax.Array, drive: jax.Array) -> jax.Array:

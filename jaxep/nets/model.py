@@ -1,14 +1,53 @@
 """A network with its heads: parameters, the `Energy` that the core takes, outputs."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from jaxep.core.energy import Energy
-from jaxep.nets.graph import STARTS, Network, Params, States
+from jaxep.nets.graph import STARTS, Params, States
 from jaxep.nets.heads import Head, Targets
+from jaxep.nets.parts import Shape
+
+
+class Net(Protocol):
+    """What a `Model` needs of a network: a `Network` of couplings, or another Φ with named parts.
+
+    Attributes:
+        shapes: of each layer by name, without the batch.
+        layer_names: from the input upwards.
+        activations: σ of each layer by name.
+        blocks: of each layer by name, or None: read off Φ.
+        weights: the layer that each weight drives, by the weight's name, from the input upwards.
+        gains: scale of the first weights into each layer, by the layer's name.
+        fast_phi: Φ(params, x, states), a function or a `FastPhi`.
+    """
+
+    @property
+    def shapes(self) -> dict[str, Shape]: ...
+    @property
+    def layer_names(self) -> tuple[str, ...]: ...
+    @property
+    def activations(self) -> Mapping[str, Any]: ...
+    @property
+    def blocks(self) -> Mapping[str, int] | None: ...
+    @property
+    def weights(self) -> dict[str, str]: ...
+    @property
+    def gains(self) -> dict[str, float]: ...
+    @property
+    def fast_phi(self) -> Any: ...
+
+    def init_params(self, keys: Iterable[jax.Array], dtype=jnp.float32) -> Params:
+        """{"edges": {weight: its parameters}, "layers": {layer: {"bias"}}}; a key each weight."""
+        ...
+
+    def init_states(self, key: jax.Array | None, batch: int, start: str, dtype) -> States:
+        """States before the free phase, [batch, *shape] by the names of layers."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +55,7 @@ class Model:
     """A network and what pulls its states.
 
     Attributes:
-        network: layers and edges.
+        network: layers and what joins them: a `Network`, or what serves as one (`Net`).
         heads: the first is the output, the others intermediate signals.
 
     Raises:
@@ -24,7 +63,7 @@ class Model:
             name is given twice.
     """
 
-    network: Network
+    network: Any
     heads: tuple[Head, ...]
 
     def __post_init__(self) -> None:
@@ -57,7 +96,7 @@ class Model:
             {"kernel", "bias"}}}, each of those that have any.
         """
         network_key, signal_key = jax.random.split(key)
-        *edge_keys, output_key = jax.random.split(network_key, len(self.network.edges) + 1)
+        *edge_keys, output_key = jax.random.split(network_key, len(self.network.weights) + 1)
         head_keys = [output_key, *jax.random.split(signal_key, max(len(self.heads) - 1, 1))]
         drawn = zip(self.heads, head_keys, strict=False)
         heads = {head.name: p for head, k in drawn if (p := head.init(k, dtype))}
@@ -105,7 +144,7 @@ class Model:
     def weight_names(self) -> tuple[str, ...]:
         """Of all weights, from the input upwards: the edges that have some, and the output's."""
         shapes = jax.eval_shape(self.init_params, jax.random.key(0))
-        edges = [edge.name for edge in self.network.edges if edge.name in shapes["edges"]]
+        edges = [name for name in self.network.weights if name in shapes["edges"]]
         first = self.heads[0].name
         return (*edges, first) if first in shapes["heads"] else tuple(edges)
 
@@ -116,9 +155,9 @@ class Model:
         """
         names = {edge: edge for edge in params["edges"]}
         of_layer: dict[str, str] = {}
-        for edge in self.network.edges:
-            if edge.name in names:
-                of_layer.setdefault(edge.upper, edge.name)
+        for name, layer in self.network.weights.items():
+            if name in names:
+                of_layer.setdefault(layer, name)
         of_head = {head.name: of_layer.get(head.layer, head.layer) for head in self.heads[1:]}
         of_head[self.heads[0].name] = self.heads[0].name
         groups = {"edges": names, "layers": of_layer, "heads": of_head}

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import jax
 
 from jaxep.nets import heads
-from jaxep.nets.builders import ACTIVATIONS, hopfield, vgg
+from jaxep.nets.builders import vgg
 from jaxep.nets.model import Model
 from jaxep.nets.specs import parse_conv
 from jaxep.nets.teachers import layers_of_blocks, parse_teacher
 from jaxep.training.rules import PerWeight, numbers, refuse
+from jaxep.training.systems import SYSTEMS, ImageShape, refused_conv
 
 if TYPE_CHECKING:
     from jaxep.training.settings import Settings
 
 Shape = tuple[int, ...]
-ImageShape = tuple[int, int, int]
 # Kernels and biases of one network; more cannot be indexed by an int32, nor held by a device.
 LARGEST_NETWORK = 2**31 - 1
-OUTPUTS = {"cross_entropy": "readout", "squared_error": "neurons"}
 # In a value by the names of weights: of all that are not named.
 DEFAULT = "default"
 
@@ -53,7 +50,7 @@ def build_model(
     if settings.signal == "kd":
         return model.with_heads(*heads.distillation(layers, tau, axis))
     # A map starts with the gain of the layer that it reads.
-    gains = {edge.upper: edge.gain for edge in reversed(model.network.edges)}
+    gains = model.network.gains
     signal: list[heads.Head] = []
     for number, layer in enumerate(layers):
         network, gain = model.network, gains[layer]
@@ -77,39 +74,7 @@ def build_network(settings: Settings, image_shape: ImageShape, num_classes: int)
 
 
 def _built(settings: Settings, image_shape: ImageShape, num_classes: int, gain: Any) -> Model:
-    outside = settings.output_activation
-    options: dict[str, Any] = {
-        "output": OUTPUTS[settings.output_loss],
-        "output_activation": ACTIVATIONS[outside] if outside else None,
-        "gain": gain,
-    }
-    dense = ACTIVATIONS[settings.dense_activation]
-    if settings.wiring == "all":
-        if not settings.hidden:
-            raise refuse("hidden", settings.hidden, "a network needs a hidden layer")
-        return hopfield(settings.hidden, image_shape, num_classes, activation=dense, **options)
-    if not parse_conv(settings.conv) and not settings.hidden:
-        raise refuse("conv", settings.conv, "a network needs a convolution or a hidden layer")
-    with _refused(settings, image_shape):
-        return vgg(
-            settings.conv,
-            settings.hidden,
-            image_shape,
-            num_classes,
-            conv_activation=ACTIVATIONS[settings.conv_activation],
-            dense_activation=dense,
-            **options,
-        )
-
-
-@contextlib.contextmanager
-def _refused(settings: Settings, image_shape: ImageShape | None = None) -> Iterator[None]:
-    """What a builder cannot build is a refusal of `conv`."""
-    try:
-        yield
-    except ValueError as error:
-        images = f"; the images are {image_shape[0]}x{image_shape[1]}" if image_shape else ""
-        raise refuse("conv", settings.conv, f"{error}{images}") from error
+    return SYSTEMS[settings.system].build(settings, image_shape, num_classes, gain)
 
 
 def by_weight(key: str, value: PerWeight, names: tuple[str, ...]) -> dict[str, float]:
@@ -180,7 +145,7 @@ def check_network(
     if settings.task == "teacher":
         _check_teacher(settings, image_shape, num_classes)
         return
-    with _refused(settings):
+    with refused_conv(settings):
         specs = parse_conv(settings.conv)
     if specs and settings.wiring == "all":
         raise refuse("wiring", settings.wiring, "must be chain where conv is not empty")
@@ -201,14 +166,14 @@ def check_network(
 def _check_teacher(
     settings: Settings, image_shape: ImageShape | None, num_classes: int | None
 ) -> None:
-    with _refused(settings):
+    with refused_conv(settings):
         parse_teacher(settings.conv)
     rates = settings.learning_rates
     if isinstance(rates, dict) or len(numbers(rates)) != 1:
         allowed = f"must be 1 number (a teacher has one), not {len(numbers(rates))}"
         raise refuse("learning_rates", rates, allowed)
     if image_shape is not None and num_classes is not None:
-        with _refused(settings, image_shape):  # by the builder of networks of the same shapes
+        with refused_conv(settings, image_shape):  # by the builder of networks of the same shapes
             same = vgg(settings.conv, (*settings.hidden, num_classes), image_shape, num_classes)
         _check_size(settings, same)
 

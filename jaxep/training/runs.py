@@ -21,6 +21,7 @@ from jaxep.training.data import Dataset, Split
 from jaxep.training.loop import load_data, make_task
 from jaxep.training.networks import build_model, build_network
 from jaxep.training.settings import Settings, from_config
+from jaxep.training.systems import SYSTEMS
 
 States = dict[str, jax.Array]
 
@@ -151,5 +152,5 @@ def load_run(workdir: str | Path, data: Dataset | None = None, *, best: bool = T
     template = jax.eval_shape(model.init_params, jax.random.key(0))
     state, metadata = read_state(workdir, {"params": template}, best=best)
     params = jax.tree.map(jnp.asarray, state["params"])
-    energy = model.energy(settings.init_states)
+    energy = SYSTEMS[settings.system].energy(settings, model)
     return Run(settings, model, params, energy, metadata["step"], facts, data)

@@ -36,6 +36,7 @@ from jaxep.training.rules import (
     shown,
 )
 from jaxep.training.sources import spec_of
+from jaxep.training.systems import SYSTEMS
 
 BASE = base.get_config()
 
@@ -68,6 +69,7 @@ class Settings:
     dense_activation: Annotated[str, one_of(*ACTIVATIONS)] = BASE.dense_activation
     output_activation: Annotated[str, one_of("", *ACTIVATIONS)] = BASE.output_activation
     gain: Annotated[PerWeight, each(POSITIVE)] = BASE.gain
+    system: Annotated[str, one_of(*SYSTEMS)] = BASE.system
     output_loss: Annotated[str, one_of("cross_entropy", "squared_error")] = BASE.output_loss
     init_states: Annotated[str, one_of("zeros", "uniform")] = BASE.init_states
     signal: Annotated[str, one_of("none", "le", "kd", "kdw")] = BASE.signal
@@ -82,12 +84,12 @@ class Settings:
     learn_readout: bool = BASE.learn_readout
     soften_labels: bool = BASE.soften_labels
     softmax_axis: Annotated[str, one_of("all", "channel")] = BASE.softmax_axis
-    estimator: Annotated[str, one_of("ep", "bptt", "implicit")] = BASE.estimator
+    estimator: Annotated[str, one_of("ep", "bptt", "implicit", "backprop")] = BASE.estimator
     ep_variant: Annotated[str, one_of("centered", "one_sided", "random_sign", "four_point")] = (
         BASE.ep_variant
     )
     beta: Annotated[float, POSITIVE] = BASE.beta
-    t_free: Annotated[int, at_least(1)] = BASE.t_free
+    t_free: Annotated[int, at_least(0)] = BASE.t_free
     t_nudge: Annotated[int, at_least(1)] = BASE.t_nudge
     bptt_steps: Annotated[int, at_least(0)] = BASE.bptt_steps
     solver: Annotated[str, one_of("fixed", "tolerance", "fixed_point", "anderson")] = BASE.solver
@@ -153,6 +155,16 @@ def _shapes(dataset: str) -> tuple[tuple[int, int, int] | None, int | None]:
 
 
 def _check_estimator(settings: Settings) -> None:
+    settled = [name for name, system in SYSTEMS.items() if system.starts_settled]
+    if settings.system not in settled:
+        if not settings.t_free:
+            allowed = f"must be at least 1 where system is not {' or '.join(settled)}"
+            raise refuse("t_free", settings.t_free, allowed)
+        if settings.estimator == "backprop":
+            allowed = f"needs the system {' or '.join(settled)}, which starts at its equilibrium"
+            raise refuse("estimator", settings.estimator, allowed)
+    if settings.estimator == "bptt" and not settings.t_free:
+        raise refuse("t_free", settings.t_free, "must be at least 1 with estimator bptt")
     if settings.bptt_steps > settings.t_free:
         raise refuse(
             "bptt_steps", settings.bptt_steps, f"must be at most t_free = {settings.t_free}"

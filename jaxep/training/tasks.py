@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from jaxep.core import estimators, solvers
 from jaxep.core.energy import Energy, initial_states
-from jaxep.core.implicit import Implicit
+from jaxep.core.implicit import Backprop, Implicit
 from jaxep.nets.diagnostics import layer_report, report_rows
 from jaxep.nets.heads import Targets, kappa_schedule
 from jaxep.nets.model import Model
@@ -21,6 +21,7 @@ from jaxep.training import data as data_lib
 from jaxep.training import optimizer, parallel
 from jaxep.training.networks import build_model, by_weight
 from jaxep.training.settings import Settings
+from jaxep.training.systems import SYSTEMS
 
 Tree = Any
 Metrics = dict[str, jax.Array]
@@ -30,6 +31,7 @@ Rows = dict[str, dict[str, jax.Array]]
 TeacherFeatures = Callable[[jax.Array], tuple[jax.Array, ...]]
 
 PRECISIONS = {"float32": lambda x: x, "bfloat16": lambda x: x.astype(jnp.bfloat16)}
+EXACT = {"implicit": Implicit, "backprop": Backprop}
 SOLVERS = {
     "tolerance": solvers.Tolerance,
     "fixed_point": solvers.FixedPointIteration,
@@ -75,6 +77,8 @@ def build_solver(settings: Settings, steps: int, tol: float) -> solvers.Solver:
 
 def free_solver(settings: Settings) -> solvers.Solver:
     """The solver of the free phase."""
+    if not settings.t_free:
+        return solvers.Settled()
     return build_solver(settings, settings.t_free, settings.tol_free)
 
 
@@ -83,8 +87,8 @@ def build_estimator(settings: Settings) -> Any:
     free = free_solver(settings)
     if settings.estimator == "bptt":
         return estimators.BPTT(free, settings.bptt_steps or None)
-    if settings.estimator == "implicit":
-        return Implicit(free)
+    if settings.estimator in EXACT:
+        return EXACT[settings.estimator](free)
     nudge = build_solver(settings, settings.t_nudge, settings.tol_nudge)
     stencil = estimators.STENCILS[settings.ep_variant]
     return estimators.EP(settings.beta, free, nudge, stencil)
@@ -239,7 +243,7 @@ def ep_task(
         settings,
         data,
         model,
-        model.energy(settings.init_states),
+        SYSTEMS[settings.system].energy(settings, model),
         build_estimator(settings),
         kappa or (lambda step: 0.0),
         teacher,
