@@ -24,6 +24,7 @@ from jaxep.training.loop import fit, load_data
 from jaxep.training.networks import build_model, signal_layers
 from jaxep.training.settings import Settings, from_config
 from jaxep.training.steps import TrainState, init_state, train_chunk
+from jaxep.training.systems import SYSTEMS
 from jaxep.training.tasks import Task, TeacherFeatures, ep_task, network_input
 from jaxep.training.teaching import build_teacher, load_teacher
 
@@ -86,7 +87,7 @@ def system(
     settings = runs.settings_of(run)
     data = load_data(settings) if data is None else data
     model = build_model(settings, data.image_shape, data.num_classes, teacher_shapes)
-    return System(settings, model, model.energy(settings.init_states), data)
+    return System(settings, model, SYSTEMS[settings.system].energy(settings, model), data)
 
 
 def model(run: runs.Run) -> Model:
