@@ -11,7 +11,9 @@ from ml_collections import ConfigDict, FieldReference
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = "base"  # also the default work directory, runs/<name>
-    config.task = "ep"  # ep: the network learns by `estimator`; teacher: a VGG by backprop
+    # ep: the network learns by `estimator` | teacher: a VGG by backprop | blocks: the layers of the
+    # network, cut into `blocks` that settle one after the other, batch norm between them
+    config.task = "ep"
     config.seed = 0  # of parameters, data order, augmentation and initial states
 
     # Data: digits | cifar10 | cifar100 | mnist | fashion_mnist | svhn_cropped, or the path of an
@@ -32,8 +34,9 @@ def get_config() -> ConfigDict:
     # and average pool of the convolution before; R64: residual block. Empty: dense layers alone
     config.conv = "64 M 128 M 256 M"
     config.hidden = _any((512,))  # neurons of each hidden dense layer
+    config.blocks = 1  # task blocks: how many, as even as can be
     config.wiring = "chain"  # chain | all: every layer joined with every other (conv empty)
-    # hard_sigmoid | relu | relu6 | hard_tanh | tanh | sigmoid | softplus | linear
+    # hard_sigmoid | relu | relu6 | hard_tanh | tanh | sigmoid | shifted_sigmoid | softplus | linear
     config.conv_activation = "hard_sigmoid"
     config.dense_activation = "hard_sigmoid"  # of hidden dense layers
     config.output_activation = ""  # of the output neurons of a squared error; empty: as dense
@@ -41,7 +44,17 @@ def get_config() -> ConfigDict:
     # order of the weights (conv1, ..., fc1, ..., readout), or {"conv1": 0.5, "default": 1.0}
     config.gain = _any(1.0)
     # hopfield (the paper) | predictive_coding (relu, a linear output; t_free 0: it starts settled)
+    # | vector_field (feedback weights of their own)
     config.system = "hopfield"
+    # Of the systems over tokens, which are the rows of the images (conv empty): sequence (a layer
+    # that retrieves them, then `hidden`) and energy_transformer (hidden empty)
+    config.retrieval = 0.0  # inverse temperature of the softmax; 0: 1/sqrt(size of a query)
+    config.places = 0.0  # sequence: over 0, a token ends with its place, one-hot times this
+    config.dim = 64  # energy_transformer: size of a token
+    config.heads = 4  # energy_transformer: of its attention, dim/heads each; 0: none
+    config.memories = 256  # energy_transformer: relu units of each token
+    # vector_field: weight of the penalty 1/2 Σ ||kernel - feedback||²
+    config.alignment = 0.0
     config.output_loss = "cross_entropy"  # readout outside of Φ | squared_error: output neurons
     config.init_states = "zeros"  # zeros | uniform: U(0, 1), before the free phase
 
@@ -59,16 +72,24 @@ def get_config() -> ConfigDict:
     config.softmax_axis = "all"  # KD, KDW: softmax over all units | channel: at each position
 
     # Gradient estimator and dynamics
-    config.estimator = "ep"  # ep | bptt | implicit | backprop (where t_free may be 0)
-    # centered (eq. 4) | one_sided (eq. 3) | random_sign | four_point (±β, ±2β: error β^4)
+    # ep | continual: weights move in each of exactly t_nudge nudged sweeps | bptt | implicit |
+    # backprop (where t_free may be 0)
+    config.estimator = "ep"
+    # centered (eq. 4) | one_sided (eq. 3) | random_sign | four_point (±β, ±2β: error β^4) |
+    # holomorphic (β e^{2πim/N}: error β^N; average pools; tanh, sigmoid or shifted_sigmoid)
     config.ep_variant = "centered"
+    config.points = 4  # holomorphic: N, of N // 2 + 1 phases; 2 is centered
+    config.field_correction = True  # ep of a vector_field: exact | False: naive, biased
     config.beta = 0.25  # nudging factor β
     config.t_free = 250  # sweeps of the free phase: exactly (fixed), or at most
     config.t_nudge = 50  # the same for each nudged phase
+    config.continual_rate = 0.03  # continual: at which weights move within a nudged phase
     config.bptt_steps = 0  # bptt: through how many of the last sweeps; 0: all
     # The quickest way to a settled gradient in benchmarks/results/solvers.json, on every net with
     # trained weights; the paper's own phases are solver fixed, order synchronous, relaxation 1.
-    config.solver = "tolerance"  # fixed | tolerance | fixed_point | anderson (both of jaxopt)
+    # fixed | tolerance | fixed_point | anderson (both of jaxopt) | event_driven: as fixed (ep only)
+    config.solver = "tolerance"
+    config.event_step = 1 / 64  # event_driven: unit of the messages between neurons
     config.tol_free = 1e-3  # relative residual at which the free phase stops; unused by fixed
     config.tol_nudge = 2e-4  # the same for the nudged phases, whose displacement is small
     config.order = "alternating"  # alternating: one block after the other | synchronous (the paper)

@@ -11,19 +11,15 @@ from jaxep.core.activations import (
     linear,
     relu,
     relu6,
+    shifted_sigmoid,
 )
+from jaxep.core.continual import ContinualEP
 from jaxep.core.energy import Energy, FastPhi, energy_per_sample, initial_states, phi_aug
-from jaxep.core.estimators import (
-    BPTT,
-    EP,
-    Aux,
-    Stencil,
-    centered,
-    four_point,
-    one_sided,
-    random_sign,
-)
+from jaxep.core.estimators import BPTT, EP, Aux
+from jaxep.core.events import EventDriven
+from jaxep.core.fields import FieldEP, VectorField
 from jaxep.core.implicit import Backprop, Implicit
+from jaxep.core.layer import layer
 from jaxep.core.solvers import (
     AndersonAcceleration,
     Fixed,
@@ -33,6 +29,14 @@ from jaxep.core.solvers import (
     Solver,
     Tolerance,
     equilibrium,
+)
+from jaxep.core.stencils import (
+    Stencil,
+    centered,
+    four_point,
+    holomorphic,
+    one_sided,
+    random_sign,
 )
 
 if TYPE_CHECKING:
@@ -64,8 +68,11 @@ __all__ = [
     "Aux",
     "Backprop",
     "ContextualActivation",
+    "ContinualEP",
     "Energy",
     "FastPhi",
+    "FieldEP",
+    "EventDriven",
     "Fixed",
     "FixedPointIteration",
     "Implicit",
@@ -74,6 +81,7 @@ __all__ = [
     "Solver",
     "Stencil",
     "Tolerance",
+    "VectorField",
     "centered",
     "energies",
     "energy_per_sample",
@@ -82,7 +90,9 @@ __all__ = [
     "four_point",
     "hard_sigmoid",
     "hard_tanh",
+    "holomorphic",
     "initial_states",
+    "layer",
     "linear",
     "load_run",
     "nets",
@@ -91,5 +101,6 @@ __all__ = [
     "random_sign",
     "relu",
     "relu6",
+    "shifted_sigmoid",
     "training",
 ]

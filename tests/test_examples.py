@@ -37,11 +37,24 @@ def own_data(out):
     return float(re.search(r"accuracy ([\d.]+)", out)[1]) > 80
 
 
+def ep_layer(out):
+    return float(re.search(r"accuracy ([\d.]+)", out)[1]) > 80
+
+
 def look_inside(out):
     return "conv1" in out and "states.png" in out
 
 
-CHECKS = [own_energy, residual_net, own_coupling, own_signal, own_solver, own_data, look_inside]
+CHECKS = [
+    own_energy,
+    residual_net,
+    own_coupling,
+    own_signal,
+    own_solver,
+    own_data,
+    ep_layer,
+    look_inside,
+]
 
 
 def test_every_example_is_checked_and_at_most_40_lines():

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.shared import nets, runs, show, systems
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from jaxep.nets.diagnostics import layer_report
-from jaxep.training.tasks import build_estimator
+from jaxep.training.dynamics import build_estimator
 
 SIGNALS = ("STD", "LE", "KD")
 LABELS = {

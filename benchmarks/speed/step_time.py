@@ -21,8 +21,8 @@ from benchmarks.shared.runs import Run, settings_of
 from benchmarks.shared.workload import Problem, seconds, sweeps
 from jaxep import EP, Energy, Fixed, Implicit, Tolerance
 from jaxep.core.solvers import relative_residual
+from jaxep.training.dynamics import build_estimator
 from jaxep.training.parallel import mean_over_devices, samples_over_devices
-from jaxep.training.tasks import build_estimator
 
 # Chains, as the engines that are compared know no graphs.
 NETS = ("vgg5", "vgg7", "vgg12", "digits_le")

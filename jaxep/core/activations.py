@@ -38,6 +38,11 @@ def linear(x: jax.Array) -> jax.Array:
     return x
 
 
+def shifted_sigmoid(x: jax.Array) -> jax.Array:
+    """σ(x) = 1 / (1 + exp(2 - 4x)), a smooth `hard_sigmoid` (Laborieux & Zenke 2022)."""
+    return jax.nn.sigmoid(4 * x - 2)
+
+
 @dataclasses.dataclass(frozen=True)
 class ContextualActivation:
     """A σ that needs more than its argument.
@@ -49,6 +54,23 @@ class ContextualActivation:
     """
 
     function: Callable[[jax.Array, Tree, Tree, Tree], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Projection:
+    """A σ that projects the states as a whole on a set, which no trial of numbers could tell.
+
+    A relaxed sweep is then the projected gradient step ξ <- σ(ξ + ω (∂Φ_Aug/∂ξ - ξ)).
+
+    Attributes:
+        function: [batch, ...] -> the nearest states in the set, a layer norm for example.
+    """
+
+    function: Activation
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`function` of x."""
+        return self.function(x)
 
 
 @functools.lru_cache(256)
@@ -76,6 +98,10 @@ def is_rising(sigma: Any) -> bool:
 
 
 def is_projection(sigma: Any) -> bool:
-    """Whether σ projects on an interval, as clip and relu do: it rises, and σ(σ(v)) = σ(v)."""
+    """Whether σ projects on an interval, as clip and relu do (it rises, and σ(σ(v)) = σ(v)), or is
+    told to be a `Projection`.
+    """
+    if isinstance(sigma, Projection):
+        return True
     tried = _tried(sigma)
     return tried is not None and is_rising(sigma) and np.array_equal(*tried)

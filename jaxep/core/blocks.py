@@ -28,8 +28,20 @@ def interactions(value: Callable[[Tree, Tree], Any], x: Tree, states: Tree) -> t
         (for each leaf of the states, by number, the other leaves with which it interacts; for each
         the leaves of `x` that drive it).
     """
+
+    def real(x: Tree, states: Tree) -> Any:
+        return jax.numpy.real(value(x, states))  # of complex states: see `Objective.drive`
+
+    return dependencies(jax.grad(real, argnums=1), x, states)
+
+
+def dependencies(drive: Callable[[Tree, Tree], Tree], x: Tree, states: Tree) -> tuple[Graph, Graph]:
+    """As `interactions`, of a drive that need not be a gradient: (x, states) -> a tree like states.
+
+    Two leaves interact where one of them needs the other.
+    """
     shaped = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), (x, states))
-    closed = jax.make_jaxpr(jax.grad(value, argnums=1))(*shaped)
+    closed = jax.make_jaxpr(drive)(*shaped)
     inputs, count = len(jax.tree.leaves(x)), len(jax.tree.leaves(states))
     joined: Graph = [set() for _ in range(count)]
     driven: Graph = [set() for _ in range(count)]

@@ -108,11 +108,21 @@ def energy_per_sample(energy: Energy, params: Tree, x: Tree, states: Tree) -> ja
         ValueError: `phi` returns the sum over the batch.
     """
     batch = checks.batch_size(states)
+    squares = (jnp.sum(jnp.square(s).reshape(batch, -1), axis=1) for s in jax.tree.leaves(states))
+    return 0.5 * functools.reduce(jnp.add, squares) - phi_per_sample(energy, params, x, states)
+
+
+def phi_per_sample(energy: Energy, params: Tree, x: Tree, states: Tree) -> jax.Array:
+    """Φ(x, ξ, w) for each sample, [batch].
+
+    Raises:
+        ValueError: `phi` returns the sum over the batch.
+    """
+    batch = checks.batch_size(states)
     phi = energy.phi(params, x, states)
     if jnp.shape(phi) != (batch,):
         raise ValueError(f"phi returns {list(jnp.shape(phi))}: must be [{batch}] here")
-    squares = (jnp.sum(jnp.square(s).reshape(batch, -1), axis=1) for s in jax.tree.leaves(states))
-    return 0.5 * functools.reduce(jnp.add, squares) - phi
+    return phi
 
 
 def initial_states(energy: Energy, key: jax.Array | None, params: Tree, x: Tree) -> Tree:
@@ -129,7 +139,7 @@ def initial_states(energy: Energy, key: jax.Array | None, params: Tree, x: Tree)
     Raises:
         ValueError: the states are not [batch, ...] arrays of as many samples as `x`.
     """
-    if key is None or jnp.ndim(key) == _dimensions_of_a_key(key):
+    if key is None or is_one_key(key):
         return checks.check_states(energy.init_states(key, params, x), x)
 
     checks.one_key_each(key, x)
@@ -148,6 +158,6 @@ def begin(energy: Energy, params: Tree, x: Tree, key: jax.Array | None, start: T
     return checks.check_states(start, x)
 
 
-def _dimensions_of_a_key(key: jax.Array) -> int:
-    """0 of a typed key, 1 of the raw numbers of `jax.random.PRNGKey`."""
-    return 0 if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else 1
+def is_one_key(key: jax.Array) -> bool:
+    """Whether it is one random key, typed or the raw numbers of `jax.random.PRNGKey`."""
+    return jnp.ndim(key) == (0 if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else 1)

@@ -10,16 +10,17 @@ at the energy's initial states.
 """
 
 import dataclasses
-import math
+import functools
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
-from jaxep.core import checks
+from jaxep.core import checks, holomorphic
 from jaxep.core.energy import Energy, begin, phi_aug, total_loss
 from jaxep.core.solvers import Solution, Solver, as_solver, relative_residual
-from jaxep.core.sweep import Sweep, Tree, free_objective
+from jaxep.core.stencils import STENCILS, Stencil, centered
+from jaxep.core.sweep import Objective, Sweep, Tree, free_objective
 
 Batch = tuple[Any, Any]
 
@@ -49,62 +50,6 @@ class ValueAndGrad(Protocol):
 def mean_loss(energy: Energy, params: Tree, states: Tree, targets: Tree) -> jax.Array:
     """L_Total averaged over the batch, a scalar."""
     return total_loss(energy, params, states, targets) / checks.batch_size(states)
-
-
-@dataclasses.dataclass(frozen=True)
-class Stencil:
-    """Where EP differentiates Φ_Aug over β: dL/dw ≈ -(1/β) Σ_m c_m ∂Φ_Aug/∂w(ξ^{p_m β}; p_m β).
-
-    Attributes:
-        points: p_m, in units of β. A point 0 is the free equilibrium and needs no phase.
-        weights: c_m, with Σ c_m = 0 and Σ c_m p_m = 1.
-        random_sign: β gets a random sign in every batch, so that errors of odd order cancel on
-            average.
-
-    Raises:
-        ValueError: the points and weights are no first derivative.
-    """
-
-    points: tuple[float, ...]
-    weights: tuple[float, ...]
-    random_sign: bool = False
-
-    def __post_init__(self) -> None:
-        pairs = list(zip(self.points, self.weights, strict=False))
-        total = sum(weight for _, weight in pairs)
-        slope = sum(point * weight for point, weight in pairs)
-        same = len(self.points) == len(self.weights) == len(set(self.points))
-        if not same or not math.isclose(slope, 1) or not math.isclose(total, 0, abs_tol=1e-9):
-            raise ValueError(
-                f"Stencil: points {self.points}, weights {self.weights}: must be as many different "
-                "points as weights, which sum to 0, and times the points to 1"
-            )
-
-    @property
-    def phases(self) -> tuple[float, ...]:
-        """The points that need a nudged phase."""
-        return tuple(point for point in self.points if point)
-
-    def scale(self, beta: jax.Array | float, key: jax.Array) -> jax.Array:
-        """β with its sign, a scalar."""
-        sign = jax.random.rademacher(key, (), jnp.float32) if self.random_sign else 1.0
-        return jnp.asarray(beta * sign)
-
-
-# Three phases, eq. 4: error O(β²).
-centered = Stencil((1.0, -1.0), (0.5, -0.5))
-# One nudged phase against the free states, eq. 3: error O(β).
-one_sided = Stencil((1.0, 0.0), (1.0, -1.0))
-# The same with β or -β, with equal chances.
-random_sign = Stencil((1.0, 0.0), (1.0, -1.0), random_sign=True)
-# Five phases: error O(β⁴).
-four_point = Stencil((1.0, -1.0, 2.0, -2.0), (2 / 3, -2 / 3, -1 / 12, 1 / 12))
-STENCILS = {
-    "centered": centered,
-    "one_sided": one_sided,
-    "random_sign": random_sign,
-    "four_point": four_point,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,9 +91,7 @@ class EP:
             states = begin(energy, params, x, start_key, start)
             free = as_solver(self.free).run(objective, states)
             beta = self.stencil.scale(self.beta, sign_key)
-            betas = beta * jnp.asarray(self.stencil.phases, beta.dtype)
-            copies = jax.tree.map(lambda s: jnp.stack([s] * betas.size), free.states)
-            nudged = as_solver(self.nudge).run(objective.nudged(targets, betas), copies)
+            nudged = self.nudged(objective, free.states, targets, beta)
             grads = ep_gradient(
                 energy, params, batch, free.states, nudged.states, self.stencil, beta
             )
@@ -157,9 +100,27 @@ class EP:
 
         return estimate
 
+    def nudged(self, objective: Objective, free: Tree, targets: Tree, beta: jax.Array) -> Solution:
+        """The nudged phases from the free equilibrium, leaves [phases, batch, ...].
 
+        Args:
+            objective: of the free phase.
+            free: its equilibrium.
+            targets: of the loss.
+            beta: β with its sign, a scalar.
+        """
+        betas = self.stencil.betas(beta, self.stencil.phases)
+        if self.stencil.is_complex:
+            holomorphic.check(objective, free, targets)
+            free = holomorphic.as_complex(free)
+        copies = jax.tree.map(lambda s: jnp.stack([s] * betas.size), free)
+        nudged = objective.anchored(free).nudged(targets, betas)
+        return as_solver(self.nudge).run(nudged, copies)
+
+
+@functools.singledispatch
 def ep_gradient(
-    energy: Energy,
+    energy: Any,
     params: Tree,
     batch: Batch,
     free: Tree,
@@ -170,6 +131,7 @@ def ep_gradient(
     """-(1/β) Σ_m c_m ∂Φ_Aug/∂w(ξ^{p_m β}; p_m β), averaged over the batch: eq. 3, 4 and their like.
 
     Since Φ_Aug holds -βL, readouts and maps get their gradient (eq. 15) from the same expression.
+    A model that is no `Energy` registers a contrast of its own (`functools.singledispatch`).
 
     Args:
         energy: the model.
@@ -181,17 +143,12 @@ def ep_gradient(
         beta: β with its sign, a scalar.
     """
     x, targets = batch
-    if 0.0 in stencil.points:
-        place = stencil.points.index(0.0)
-        nudged = jax.tree.map(
-            lambda n, f: jnp.concatenate([n[:place], f[None], n[place:]]), nudged, free
-        )
-    betas = beta * jnp.asarray(stencil.points, beta.dtype)
+    points = stencil.all_points(free, nudged)
+    betas = stencil.betas(beta, stencil.points)
 
     def contrast(params: Tree) -> jax.Array:
         values = jax.vmap(lambda s, beta: phi_aug(energy, params, x, s, targets, beta))
-        total = values(nudged, betas) @ jnp.asarray(stencil.weights, beta.dtype)
-        return -total / (beta * checks.batch_size(free))
+        return -stencil.weighted(values(points, betas)) / (beta * checks.batch_size(free))
 
     return jax.grad(contrast)(params)
 

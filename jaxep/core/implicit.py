@@ -21,9 +21,9 @@ class Implicit:
     With J = ∂F/∂ξ of the transition F(ξ) = σ(∂Φ/∂ξ), dL/dw = ∂L/∂w + <∂F/∂w, λ> where
     (I - Jᵀ) λ = ∂L/∂ξ. J = D H with D = diag(σ') and H = ∂²Φ/∂ξ². Where no slope σ' is negative
     the symmetric form (I - D½ H D½) u = D½ ∂L/∂ξ, D λ = D½ u, is positive definite at a strict
-    minimum of E: conjugate gradients solve it. Else, and for a σ that does not act on each unit by
-    itself, the system for λ is solved as it stands, by BiCGSTAB. Either needs products alone, and
-    memory that does not grow with time.
+    minimum of E: conjugate gradients solve it. Else, for a σ that does not act on each unit by
+    itself, and for a `VectorField`, the system for λ is solved as it stands, by BiCGSTAB. Either
+    needs products alone, and memory that does not grow with time.
 
     Attributes:
         free: solver of the free phase; the gradient is exact in the limit of its convergence. A
@@ -69,7 +69,8 @@ class Implicit:
 
     def _adjoint(self, objective: Objective, slope: Tree, states: Tree) -> tuple[Tree, jax.Array]:
         """λ at `states`, and the relative residual of the system that was solved."""
-        if all(is_rising(sigma) for sigma in objective.activations(states)):
+        rising = all(is_rising(sigma) for sigma in objective.activations(states))
+        if objective.symmetric and rising:
             return self._symmetric(objective, slope, states)
         return self._as_it_stands(objective, slope, states)
 

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,21 +26,32 @@ class Solution(NamedTuple):
         states: the last states.
         steps: sweeps done, an int32 scalar.
         residual: ||F(ξ) - ξ|| / ||ξ|| over the whole batch in the last sweep F, a scalar.
+        statistics: scalars by name that a solver tells beside them, means over the batch.
     """
 
     states: Tree
     steps: jax.Array
     residual: jax.Array
+    statistics: dict[str, jax.Array] = {}
 
 
 def tree_norm(tree: Tree) -> jax.Array:
     """Euclidean norm over all leaves, in float32 at least."""
-    wide = [leaf.astype(_wide(leaf)) for leaf in jax.tree.leaves(tree)]
+    wide = [leaf.astype(_wide(leaf)) for leaf in jax.tree.leaves(_as_reals(tree))]
     return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in wide))
 
 
 def _wide(*leaves: jax.Array):
-    return jnp.result_type(jnp.float32, *leaves)
+    return jnp.finfo(jnp.result_type(jnp.float32, *leaves)).dtype
+
+
+def _as_reals(tree: Tree) -> Tree:
+    """Complex leaves as real ones of one more axis, [2, ...]; others as they are."""
+
+    def real(leaf: jax.Array) -> jax.Array:
+        return jnp.stack([leaf.real, leaf.imag]) if jnp.iscomplexobj(leaf) else leaf
+
+    return jax.tree.map(real, tree)
 
 
 def relative_residual(new: Tree, old: Tree, relaxation: float = 1.0) -> jax.Array:
@@ -62,6 +73,9 @@ class Solver(abc.ABC):
     Raises:
         ValueError: a setting is not one of these.
     """
+
+    # The names of what a solution has as `statistics`.
+    tells: ClassVar[tuple[str, ...]] = ()
 
     steps: int
     order: str = "synchronous"
@@ -196,7 +210,14 @@ def _jaxopt():
 
 
 def _typed_as(like: Tree, states: Tree) -> Tree:
-    return jax.tree.map(lambda leaf, other: leaf.astype(other.dtype), states, like)
+    """`states` of the types of `like`; of complex leaves there `_as_reals` is undone."""
+
+    def typed(leaf: jax.Array, other: jax.Array) -> jax.Array:
+        if jnp.iscomplexobj(other):
+            leaf = jax.lax.complex(*leaf)
+        return leaf.astype(other.dtype)
+
+    return jax.tree.map(typed, states, like)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,9 +229,14 @@ class FixedPointIteration(Tolerance):
         return _jaxopt().FixedPointIteration(sweep, implicit_diff=False)
 
     def iterate(self, sweep: Sweep, states: Tree) -> Solution:
-        # jaxopt computes in JAX's default type whatever the states have.
-        wide = jax.tree.map(lambda leaf: leaf.astype(jax.dtypes.canonicalize_dtype(float)), states)
-        method = self.method(lambda at: _typed_as(wide, sweep(_typed_as(states, at))))
+        # jaxopt computes in JAX's default type whatever the states have, and in real numbers.
+        default = jax.dtypes.canonicalize_dtype(float)
+        wide = jax.tree.map(lambda leaf: leaf.astype(default), _as_reals(states))
+
+        def swept(at: Tree) -> Tree:
+            return _typed_as(wide, _as_reals(sweep(_typed_as(states, at))))
+
+        method = self.method(swept)
 
         def advance(states, memory):
             new, memory = method.update(states, memory)

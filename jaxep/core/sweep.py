@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxep.core import blocks, checks
 from jaxep.core.activations import ContextualActivation, is_projection
-from jaxep.core.energy import Energy, total_loss
+from jaxep.core.energy import total_loss
 
 Tree = Any
 ORDERS = ("synchronous", "alternating")
@@ -29,24 +29,30 @@ class Objective:
     """Φ or Φ_Aug as a function of the states alone, summed over the batch.
 
     Attributes:
-        energy: the model; gives the loss, σ and the blocks.
+        energy: the model, as a rule an `Energy`; gives the loss, σ and the blocks.
         params: as the loss takes them.
         prepared: (params, x) as Φ gets them in the loop, see `FastPhi.prepare`.
         value_and_cache: (states, cache) -> (value, cache), see `FastPhi.phi_and_cache`.
         graph: states -> which of their leaves interact, and which the input drives.
         over_phases: turns a function of one phase's arrays into one of this objective's.
+        symmetric: the Jacobian of `drive` is, as that of a gradient.
     """
 
-    energy: Energy
+    energy: Any
     params: Tree
     prepared: tuple[Tree, Tree]
     value_and_cache: Callable[[Tree, list], tuple[jax.Array, list]]
     graph: Callable[[Tree], tuple[blocks.Graph, blocks.Graph]]
     over_phases: Callable[[Callable], Callable] = _as_it_is
+    symmetric: bool = True
 
     def value(self, states: Tree) -> jax.Array:
         """A scalar."""
         return self.value_and_cache(states, empty_cache(states))[0]
+
+    def defining(self) -> tuple[str, Callable[[Tree], Tree]]:
+        """Of what the drive is made, a function of the states with its name in an `Energy`: Φ."""
+        return "phi", self.value
 
     def drive(self, states: Tree, cache: list, moving: tuple[int, ...]) -> tuple[list, list]:
         """∂Φ_Aug/∂ξ of some leaves, the arguments of their σ.
@@ -70,6 +76,11 @@ class Objective:
             return jnp.real(value), seen
 
         return jax.grad(of_moving, has_aux=True)([leaves[index] for index in moving])
+
+    def anchored(self, free: Tree) -> "Objective":
+        """What EP nudges from the free equilibrium `free`: this, as a Φ does not depend on it."""
+        del free
+        return self
 
     def nudged(self, targets: Tree, betas: jax.Array) -> "Objective":
         """The sum of Φ_Aug over several nudged phases, which are run as one batch.
@@ -121,7 +132,7 @@ def _vmap_phases(function: Callable) -> Callable:
 
 
 @functools.singledispatch
-def free_objective(energy: Energy, params: Tree, x: Tree) -> Objective:
+def free_objective(energy: Any, params: Tree, x: Tree) -> Objective:
     """ξ -> Φ(x, ξ, w), summed over the batch: what the free phase climbs.
 
     The work of Φ that does not depend on the states is done here, once. A model that is no
@@ -135,21 +146,28 @@ def free_objective(energy: Energy, params: Tree, x: Tree) -> Objective:
         checks.check_phi(phi, checks.batch_size(states))
         return jnp.sum(phi), cache
 
-    @functools.cache
-    def graph_of(tree: Any, shapes: tuple):
-        states = jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
-
+    def graph(states: Tree):
         def value(x: Tree, states: Tree) -> jax.Array:
             return value_and_cache(x, states, empty_cache(states))[0]
 
         return blocks.interactions(value, prepared[1], states)
 
-    def graph(states: Tree):
-        leaves, tree = jax.tree.flatten(states)
-        return graph_of(tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
-
     of_states = functools.partial(value_and_cache, prepared[1])
-    return Objective(energy, params, prepared, of_states, graph)
+    return Objective(energy, params, prepared, of_states, once_of_shapes(graph))
+
+
+def once_of_shapes(graph: Callable[[Tree], Any]) -> Callable[[Tree], Any]:
+    """A function of the shapes of states, computed once for each."""
+
+    @functools.cache
+    def of(tree: Any, shapes: tuple):
+        return graph(jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes]))
+
+    def remembered(states: Tree):
+        leaves, tree = jax.tree.flatten(states)
+        return of(tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
+
+    return remembered
 
 
 class SweepState(NamedTuple):
@@ -240,10 +258,11 @@ class Sweep:
         arguments, seen = self.objective.drive(position.states, position.cache, moving)
         moved = list(leaves)
         for index, argument in zip(moving, arguments, strict=True):
-            moved[index] = self._relaxed(index, leaves[index], argument, position.states)
+            moved[index] = self.relaxed(index, leaves[index], argument, position.states)
         return SweepState(jax.tree.unflatten(tree, moved), _without(seen, moving))
 
-    def _relaxed(self, index: int, old: jax.Array, argument: jax.Array, states: Tree) -> jax.Array:
+    def relaxed(self, index: int, old: jax.Array, argument: jax.Array, states: Tree) -> jax.Array:
+        """The leaf `index` moved from `old` by the relaxed transition, given ∂Φ_Aug/∂ξ of it."""
         activate = functools.partial(self.objective.activate, index, states=states)
         if self.relaxation == 1.0:
             return activate(argument)

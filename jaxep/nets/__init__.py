@@ -2,6 +2,7 @@
 
 from jaxep.nets.builders import ACTIVATIONS, hopfield, mlp, resnet, vgg
 from jaxep.nets.couplings import Conv, Coupling, Dense, Identity
+from jaxep.nets.cut import cut
 from jaxep.nets.diagnostics import layer_report
 from jaxep.nets.graph import Edge, Input, Layer, Network
 from jaxep.nets.heads import (
@@ -31,6 +32,7 @@ __all__ = [
     "Model",
     "Network",
     "Targets",
+    "cut",
     "distillation",
     "hopfield",
     "kappa_schedule",

@@ -10,7 +10,14 @@ from typing import Any
 
 import jax
 
-from jaxep.core.activations import hard_sigmoid, hard_tanh, linear, relu, relu6
+from jaxep.core.activations import (
+    hard_sigmoid,
+    hard_tanh,
+    linear,
+    relu,
+    relu6,
+    shifted_sigmoid,
+)
 from jaxep.nets import heads
 from jaxep.nets.couplings import Conv, Coupling, Dense, Identity
 from jaxep.nets.graph import Edge, Input, Layer, Network, Shape
@@ -24,6 +31,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "hard_tanh": hard_tanh,
     "tanh": jax.numpy.tanh,
     "sigmoid": jax.nn.sigmoid,
+    "shifted_sigmoid": shifted_sigmoid,
     "softplus": jax.nn.softplus,
     "linear": linear,
 }

@@ -13,6 +13,7 @@ weights:
 
 import abc
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -20,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxep.core import checks
+from jaxep.core.holomorphic import by_parts
 from jaxep.nets.lowerings import Lowering, product
 from jaxep.nets.methods import LOWERINGS, Geometry, LoweringName, fastest
 from jaxep.nets.pools import PoolIndices, averaged, first_maxima, picked
@@ -160,7 +162,8 @@ class Dense(Coupling):
             ValueError: `lower` is of another shape.
         """
         _check_lower(self, lower)
-        output = lower.reshape(lower.shape[0], -1) @ operators["kernel"]
+        rows = lower.reshape(lower.shape[0], -1)
+        output = by_parts(lambda rows: rows @ operators["kernel"], rows)
         return with_bias(output, operators["bias"]) if self.use_bias else output
 
 
@@ -268,7 +271,10 @@ class Conv(Coupling):
             ValueError: `lower` is of another shape.
         """
         _check_lower(self, lower)
-        output = product(self.method, operators.forward, operators.backward, lower)
+        if self.pool == "max" and jnp.iscomplexobj(lower):
+            raise ValueError("Conv: pool = 'max': must be 'average' or None for complex states")
+        convolved = functools.partial(product, self.method, operators.forward, operators.backward)
+        output = by_parts(convolved, lower)
         output = averaged(output) if self.pool == "average" else output
         output = output if operators.bias is None else with_bias(output, operators.bias)
         if self.pool != "max":

@@ -16,7 +16,7 @@ from jaxep.core import blocks
 from jaxep.core.energy import FastPhi
 from jaxep.nets.parts import Edge, Input, Layer, Shape, check_parts
 from jaxep.nets.pools import known
-from jaxep.nets.weights import with_bias
+from jaxep.nets.weights import typed_as, with_bias
 
 Params = dict[str, Any]
 States = dict[str, jax.Array]
@@ -196,7 +196,7 @@ class Network:
         for edge in self.edges:
             if edge.lower in states:
                 operators = loop.operators[edge.name]
-                lower = _as_operators(operators, states[edge.lower])
+                lower = typed_as(operators, states[edge.lower])
                 drive, indices = (kept[edge.lower] or {}).get(edge.name) or (None, None)
                 moved, indices = edge.coupling.apply_and_cache(operators, lower, indices)
                 found[edge.name] = moved if drive is None else known(moved, drive)
@@ -281,6 +281,8 @@ def _shown(shape: tuple) -> str:
 def _inner(states: jax.Array, drive: jax.Array) -> jax.Array:
     """<ξ, drive> of each sample, [batch]; a drive may be one for each unit of the last axis."""
     drive = jnp.broadcast_to(drive, states.shape)
+    if jnp.iscomplexobj(states):
+        drive = drive.astype(states.dtype)
     return jnp.sum(states * drive, axis=tuple(range(1, states.ndim)))
 
 
@@ -290,10 +292,4 @@ def _cast(leaf: jax.Array, dtype: Any) -> jax.Array:
 
 def _driven(edge: Edge, loop: Loop, lower: jax.Array) -> jax.Array:
     operators = loop.operators[edge.name]
-    return edge.coupling.apply(operators, _as_operators(operators, lower))
-
-
-def _as_operators(operators: Any, states: jax.Array) -> jax.Array:
-    """States in the type of the operators: with states in bfloat16 gradients stay float32."""
-    leaves = jax.tree.leaves(operators)
-    return states.astype(leaves[0].dtype) if leaves else states
+    return edge.coupling.apply(operators, typed_as(operators, lower))

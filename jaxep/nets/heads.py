@@ -18,6 +18,7 @@ from jaxep.core import checks
 from jaxep.nets.couplings import Dense, Params
 from jaxep.nets.graph import Network, Shape, States
 from jaxep.nets.losses import cross_entropy, one_hot, soft_target, squared_error
+from jaxep.nets.weights import typed_as
 
 
 class Targets(NamedTuple):
@@ -96,7 +97,7 @@ class Head:
         if not self.learned:
             params = jax.lax.stop_gradient(params)
         operators = self.map.prepare(params)
-        return self.map.apply(operators, layer.astype(jax.tree.leaves(operators)[0].dtype))
+        return self.map.apply(operators, typed_as(operators, layer))
 
     def value(self, params: Params, states: States, targets: Targets) -> jax.Array:
         """The loss without its weight, [batch]."""

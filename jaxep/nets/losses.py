@@ -55,6 +55,9 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     labels = jnp.asarray(labels)
     factor = jnp.where(_known(labels, logits.shape[-1]), 1.0, jnp.nan).astype(logits.dtype)
+    if jnp.iscomplexobj(logits):  # optax takes none
+        chosen = jnp.take_along_axis(logits, labels[:, None], -1)[:, 0]
+        return factor * (jax.nn.logsumexp(logits, -1) - chosen)
     return factor * optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
@@ -89,5 +92,7 @@ def soft_target(logits: jax.Array, distribution: jax.Array, tau: float) -> jax.A
     Returns:
         Nats times tau^2, [batch].
     """
-    values = tau**2 * optax.softmax_cross_entropy(logits / tau, distribution)
+    if jnp.iscomplexobj(logits):
+        distribution = distribution.astype(logits.dtype)
+    values = -(tau**2) * jnp.sum(distribution * jax.nn.log_softmax(logits / tau), -1)
     return values.reshape(values.shape[0], -1).mean(axis=-1)

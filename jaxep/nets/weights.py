@@ -1,9 +1,12 @@
 """Kernels and biases: how they start, and how a bias is added."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from jaxep.core.holomorphic import complex_type
 
 Params = dict[str, jax.Array]
 Shape = tuple[int, ...]
@@ -17,7 +20,21 @@ def uniform_init(key: jax.Array, shape: Shape, fan_in: int, gain: float, dtype) 
 
 def with_bias(output: jax.Array, bias: jax.Array) -> jax.Array:
     """output + bias of the last axis; also where JAX is told to promote no ranks."""
+    if jnp.iscomplexobj(output):
+        bias = bias.astype(output.dtype)
     return output + jnp.broadcast_to(bias, output.shape)
+
+
+def typed_as(operators: Any, states: jax.Array) -> jax.Array:
+    """States in the type of the operators: with states in bfloat16 gradients stay float32.
+
+    Complex states stay complex, of the width of the operators.
+    """
+    leaves = jax.tree.leaves(operators)
+    if not leaves:
+        return states
+    dtype = leaves[0].dtype
+    return states.astype(complex_type(dtype) if jnp.iscomplexobj(states) else dtype)
 
 
 def initial_weights(

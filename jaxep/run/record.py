@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -26,6 +26,7 @@ class Record:
       keep: how many of the last checkpoints are kept.
       may_change: keys of `config` that may have another value in a run that goes on, each with
         None, or with a sentence that says why it may not.
+      more: columns of metrics.csv that this run alone has.
 
     Raises:
       CheckpointError: on entering, of another run's directory, or one in use; at any time, where
@@ -40,10 +41,11 @@ class Record:
         epochs: int,
         keep: int = 2,
         may_change: MayChange | None = None,
+        more: Sequence[str] = (),
     ) -> None:
         self._config, self._workdir = config, local_path(workdir)
         self._epochs, self._keep = epochs, keep
-        self._may_change = may_change
+        self._may_change, self._more = may_change, more
         self._told: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Record:
@@ -64,7 +66,9 @@ class Record:
         if self._checkpoints.latest_step() is not None:
             state, metadata = self._checkpoints.restore(state)
         epoch = metadata["step"] // updates_per_epoch + 1
-        reporter = Reporter(self._workdir, total_epochs=self._epochs, start_epoch=epoch)
+        reporter = Reporter(
+            self._workdir, total_epochs=self._epochs, start_epoch=epoch, more=self._more
+        )
         self._reporter = self._stack.enter_context(reporter)
         return state, metadata["seconds"]
 

@@ -41,18 +41,21 @@ class Reporter:
       total_epochs: epochs of the whole run, shown in the progress.
       start_epoch: number of the first epoch to come, 1 in a new run. Rows of it and of later
         epochs, left by a run that was cut off after its last checkpoint, are dropped.
+      more: columns of metrics.csv after `METRIC_COLUMNS`, which this run alone has.
 
     Raises:
       CheckpointError: metrics.csv or layers.csv in `workdir` is not one of this library's.
     """
 
-    def __init__(self, workdir: StrPath, *, total_epochs: int, start_epoch: int) -> None:
-        self._workdir = local_path(workdir)
+    def __init__(
+        self, workdir: StrPath, *, total_epochs: int, start_epoch: int, more: Sequence[str] = ()
+    ) -> None:
+        self._workdir, self._columns = local_path(workdir), (*METRIC_COLUMNS, *more)
         self._total, self._start, self._epoch = total_epochs, start_epoch, start_epoch
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._stdout_failed = False
         self._bar: tqdm | None = None
-        self._metrics = self._rows_before("metrics.csv", METRIC_COLUMNS)
+        self._metrics = self._rows_before("metrics.csv", self._columns)
         self._layers = self._rows_before("layers.csv", LAYER_COLUMNS)
 
     def _rows_before(self, name: str, columns: Sequence[str]) -> list[list[str]]:
@@ -80,7 +83,7 @@ class Reporter:
             row = _numbers(LAYER_COLUMNS, cells)
             layers.setdefault(row.pop("epoch"), {})[row.pop("layer")] = row
         for cells in self._metrics:
-            metrics = _numbers(METRIC_COLUMNS, cells)
+            metrics = _numbers(self._columns, cells)
             self._write_events(metrics["epoch"], metrics, layers.get(metrics["epoch"], {}))
 
     def __exit__(self, *_: object) -> None:
@@ -106,12 +109,12 @@ class Reporter:
         """Writes one epoch to the tables and to TensorBoard, and prints its line.
 
         Args:
-          metrics: numbers by `METRIC_COLUMNS`, epochs counted from 1; a column that is None or
-            absent is an empty cell.
+          metrics: numbers by the columns of metrics.csv, epochs counted from 1; a column that is
+            None or absent is an empty cell.
           layers: for each row of layers.csv, by its name, numbers by `LAYER_COLUMNS`.
         """
         epoch, layers = int(metrics["epoch"]), layers or {}
-        self._metrics.append(_cells(metrics, METRIC_COLUMNS))
+        self._metrics.append(_cells(metrics, self._columns))
         for name, row in layers.items():
             cells = {**row, "epoch": epoch, "layer": name}
             self._layers.append(_cells(cells, LAYER_COLUMNS))
@@ -140,12 +143,12 @@ class Reporter:
 
     def _write_tables(self) -> None:
         # Whole files: they are small, and a row is never half there.
-        _write_table(self._workdir / "metrics.csv", METRIC_COLUMNS, self._metrics)
+        _write_table(self._workdir / "metrics.csv", self._columns, self._metrics)
         _write_table(self._workdir / "layers.csv", LAYER_COLUMNS, self._layers)
 
     def _write_events(self, epoch: int, metrics: Mapping[str, Any], layers: Rows) -> None:
         # "train_loss" as "loss/train": TensorBoard groups by the part before the slash.
-        scalars = {"/".join(c.split("_")[::-1]): metrics.get(c) for c in METRIC_COLUMNS[1:]}
+        scalars = {"/".join(c.split("_")[::-1]): metrics.get(c) for c in self._columns[1:]}
         for name, row in layers.items():
             scalars |= {f"{quantity}/{name}": value for quantity, value in row.items()}
         for tag, value in scalars.items():
@@ -189,12 +192,14 @@ def _line(metrics: Mapping[str, Any], total: int) -> str:
     return "  ".join(shown)
 
 
-def _read_rows(path: StrPath, columns: Sequence[str]) -> list[dict[str, str]]:
+def _read_rows(path: StrPath, columns: Sequence[str], more: bool = False) -> list[dict[str, str]]:
+    """The rows of a table of just these columns, or with `more` after them."""
     with open(path, newline="", encoding="utf-8") as file:
         header, *rows = list(csv.reader(file)) or [[]]
-    if header != list(columns) or any(len(row) != len(columns) for row in rows):
+    known = header[: len(columns)] if more else header
+    if known != list(columns) or any(len(row) != len(header) for row in rows):
         raise CheckpointError(f"{path} is not a table of {', '.join(columns)}")
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    return [dict(zip(header, row, strict=True)) for row in rows]
 
 
 def _number(column: str, cell: str) -> Any:
@@ -211,10 +216,11 @@ def read_metrics(path: StrPath) -> dict[str, list[Any]]:
     """Reads metrics.csv: for each column its values by epoch, None for an empty cell.
 
     Raises:
-      CheckpointError: it has other columns.
+      CheckpointError: it has not the `METRIC_COLUMNS` first.
     """
-    rows = _read_rows(path, METRIC_COLUMNS)
-    return {column: [_number(column, row[column]) for row in rows] for column in METRIC_COLUMNS}
+    rows = _read_rows(path, METRIC_COLUMNS, more=True)
+    columns = rows[0] if rows else METRIC_COLUMNS
+    return {column: [_number(column, row[column]) for row in rows] for column in columns}
 
 
 def read_layers(path: StrPath) -> list[dict[str, Any]]:

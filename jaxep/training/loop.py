@@ -18,6 +18,7 @@ from jaxep.run.record import NullRecord, Record
 from jaxep.run.workdir import check_run
 from jaxep.training import data as data_lib
 from jaxep.training import parallel, workdata
+from jaxep.training.blockwise import blocks_task
 from jaxep.training.networks import check_network
 from jaxep.training.settings import Settings, to_dict
 from jaxep.training.steps import (
@@ -37,6 +38,7 @@ CHUNKS = 20
 REPORT_IMAGES = 100
 # Dropped updates that do not end the run, by `on_divergence`.
 TOLERATED = {"stop": 0.0, "skip": math.inf}
+TASKS = {"teacher": teacher_task, "blocks": blocks_task}
 Stop = Callable[[], bool]
 
 
@@ -81,8 +83,8 @@ def make_task(
     steps = len(data.train.labels) // settings.batch_size * settings.epochs
     if steps >= 2**31:  # updates are counted in int32
         raise DataError(f"config.epochs = {settings.epochs}: {steps} updates, must be under 2**31")
-    if settings.task == "teacher":
-        return teacher_task(settings, data, steps)
+    if settings.task in TASKS:
+        return TASKS[settings.task](settings, data, steps)
     if settings.signal in ("kd", "kdw"):
         train = functools.partial(fit, stop=stop, data=own)
         return ep_task(settings, data, steps, *load_teacher(settings, data, train=train))
@@ -126,7 +128,7 @@ def fit(
     told = _ended(settings, workdir, task, len(used.train.labels)) if first else None
     if parallel.any_process(told is not None):
         return told or {}
-    with _record(settings, workdir) as record:
+    with _record(settings, workdir, task) as record:
         if first:
             workdata.keep_facts(workdir, facts)
         state = _train(settings, task, used, record, stop)
@@ -170,7 +172,7 @@ def _ended(settings: Settings, workdir: Path, task: Task, count: int) -> dict[st
     return told
 
 
-def _record(settings: Settings, workdir: Path) -> Record | NullRecord:
+def _record(settings: Settings, workdir: Path, task: Task) -> Record | NullRecord:
     if not parallel.is_first():
         return NullRecord()
     return Record(
@@ -179,6 +181,7 @@ def _record(settings: Settings, workdir: Path) -> Record | NullRecord:
         epochs=settings.epochs,
         keep=settings.keep_checkpoints,
         may_change=workdata.may_change(settings),
+        more=task.statistics,
     )
 
 

@@ -6,9 +6,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 
+from jaxep.core import holomorphic
+from jaxep.core.energy import Energy, initial_states
+from jaxep.core.sweep import free_objective
 from jaxep.nets import heads
 from jaxep.nets.builders import vgg
+from jaxep.nets.cut import cut
+from jaxep.nets.graph import Network
 from jaxep.nets.model import Model
 from jaxep.nets.specs import parse_conv
 from jaxep.nets.teachers import layers_of_blocks, parse_teacher
@@ -23,6 +29,7 @@ Shape = tuple[int, ...]
 LARGEST_NETWORK = 2**31 - 1
 # In a value by the names of weights: of all that are not named.
 DEFAULT = "default"
+WITH_BLOCKS = {"signal": "none", "estimator": "ep", "precision": "float32", "micro_batch": 0}
 
 
 def build_model(
@@ -102,6 +109,28 @@ def by_weight(key: str, value: PerWeight, names: tuple[str, ...]) -> dict[str, f
     return dict.fromkeys(names, value)
 
 
+def build_blocks(settings: Settings, model: Model) -> tuple[Model, ...]:
+    """The EP blocks of task "blocks", from the input upwards; a head for each stands for its own.
+
+    Args:
+        settings: say how many.
+        model: of `build_network`.
+
+    Raises:
+        SettingsError: the network cannot be cut so, or its system has no Φ.
+    """
+    if not isinstance(model.network, Network):
+        raise refuse("system", settings.system, "must be one of layers and edges with task blocks")
+    try:
+        networks = cut(model.network, settings.blocks)
+    except ValueError as error:
+        raise refuse("blocks", settings.blocks, str(error)) from error
+    blocks = tuple(Model(part, (heads.output(part.layer_names[-1]),)) for part in networks)
+    if not isinstance(SYSTEMS[settings.system].energy(settings, blocks[0]), Energy):
+        raise refuse("system", settings.system, "must be one with an energy with task blocks")
+    return blocks
+
+
 def signal_layers(settings: Settings, model: Model) -> tuple[str, ...]:
     """The names of the layers of Υ.
 
@@ -142,6 +171,10 @@ def check_network(
     Raises:
         SettingsError: it is not so.
     """
+    if settings.task == "blocks":
+        _check_whole_batch(settings)
+    elif settings.blocks != 1:
+        raise refuse("blocks", settings.blocks, "must be 1 where task is not blocks")
     if settings.task == "teacher":
         _check_teacher(settings, image_shape, num_classes)
         return
@@ -161,6 +194,37 @@ def check_network(
     by_weight("learning_rates", settings.learning_rates, names)
     if settings.signal != "none":
         signal_layers(settings, plain)
+    if settings.task == "blocks":
+        build_blocks(settings, plain)
+    if (settings.estimator, settings.ep_variant) == ("ep", "holomorphic") and settings.points > 2:
+        _check_holomorphic(settings, image_shape, plain)
+
+
+def _check_holomorphic(settings: Settings, image_shape: ImageShape, model: Model) -> None:
+    """The phases of the network may be nudged by a complex β: traced for one sample to see that."""
+    for key, refused in (("precision", "bfloat16"), ("solver", "event_driven")):
+        if getattr(settings, key) == refused:
+            allowed = f"must be another with ep_variant {settings.ep_variant}"
+            raise refuse(key, refused, allowed)
+    energy = SYSTEMS[settings.system].energy(settings, model)
+
+    def trial(key: jax.Array) -> None:
+        params, x = model.init_params(key), jnp.zeros((1, *image_shape))
+        states = initial_states(energy, key, params, x)
+        targets = heads.Targets(jnp.zeros(1, jnp.int32))
+        holomorphic.check(free_objective(energy, params, x), states, targets)
+
+    try:
+        jax.eval_shape(trial, jax.random.key(0))
+    except ValueError as error:
+        raise refuse("ep_variant", settings.ep_variant, str(error)) from error
+
+
+def _check_whole_batch(settings: Settings) -> None:
+    """Blocks are layers of a net that backpropagates, whose batch norm wants its batch whole."""
+    for key, allowed in WITH_BLOCKS.items():
+        if getattr(settings, key) != allowed:
+            raise refuse(key, getattr(settings, key), f"must be {allowed} with task blocks")
 
 
 def _check_teacher(

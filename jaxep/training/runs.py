@@ -16,7 +16,7 @@ from jaxep.run.checkpoints import read_state
 from jaxep.run.errors import CheckpointError, DataError
 from jaxep.run.files import local_path
 from jaxep.run.workdir import check_run, read_config
-from jaxep.training import arrays, parallel, steps, tasks, workdata
+from jaxep.training import arrays, dynamics, parallel, steps, tasks, workdata
 from jaxep.training.data import Dataset, Split
 from jaxep.training.loop import load_data, make_task
 from jaxep.training.networks import build_model, build_network
@@ -120,7 +120,7 @@ class Run:
 
     @functools.cached_property
     def _settled(self):
-        solver, settings = tasks.free_solver(self.settings), self.settings
+        solver, settings = dynamics.free_solver(self.settings), self.settings
 
         def settled(params, images, keys):
             x = tasks.network_input(settings, self._mean, self._std, images)
@@ -145,7 +145,9 @@ def load_run(workdir: str | Path, data: Dataset | None = None, *, best: bool = T
     check_run(workdir, config)
     settings = from_config(config)
     if settings.task != "ep":
-        raise CheckpointError(f"workdir {workdir} holds a {settings.task}, not a network of EP")
+        raise CheckpointError(
+            f"workdir {workdir} holds a run of task {settings.task}: must be one of task ep"
+        )
     facts = workdata.read_facts(workdir)
     build = build_network if settings.signal in ("kd", "kdw") else build_model
     model = build(settings, tuple(facts["image_shape"]), facts["num_classes"])

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from ml_collections import ConfigDict
 
 from jaxep.configs import base, load
+from jaxep.core.stencils import STENCILS
 from jaxep.nets.builders import ACTIVATIONS
 from jaxep.run.errors import DataError, SettingsError
 from jaxep.training.networks import check_network
@@ -53,7 +54,7 @@ class Settings:
     """
 
     name: Annotated[str, NAME] = BASE.name
-    task: Annotated[str, one_of("ep", "teacher")] = BASE.task
+    task: Annotated[str, one_of("ep", "teacher", "blocks")] = BASE.task
     seed: Annotated[int, SEED] = BASE.seed
     dataset: str = BASE.dataset
     data_dir: str = BASE.data_dir
@@ -64,12 +65,19 @@ class Settings:
     augment: bool = BASE.augment
     conv: str = BASE.conv
     hidden: Annotated[tuple[int, ...], NEURONS] = BASE.hidden
+    blocks: Annotated[int, at_least(1)] = BASE.blocks
     wiring: Annotated[str, one_of("chain", "all")] = BASE.wiring
     conv_activation: Annotated[str, one_of(*ACTIVATIONS)] = BASE.conv_activation
     dense_activation: Annotated[str, one_of(*ACTIVATIONS)] = BASE.dense_activation
     output_activation: Annotated[str, one_of("", *ACTIVATIONS)] = BASE.output_activation
     gain: Annotated[PerWeight, each(POSITIVE)] = BASE.gain
     system: Annotated[str, one_of(*SYSTEMS)] = BASE.system
+    retrieval: Annotated[float, NOT_NEGATIVE] = BASE.retrieval
+    places: Annotated[float, NOT_NEGATIVE] = BASE.places
+    dim: Annotated[int, at_least(1)] = BASE.dim
+    heads: Annotated[int, at_least(0)] = BASE.heads
+    memories: Annotated[int, at_least(0)] = BASE.memories
+    alignment: Annotated[float, NOT_NEGATIVE] = BASE.alignment
     output_loss: Annotated[str, one_of("cross_entropy", "squared_error")] = BASE.output_loss
     init_states: Annotated[str, one_of("zeros", "uniform")] = BASE.init_states
     signal: Annotated[str, one_of("none", "le", "kd", "kdw")] = BASE.signal
@@ -84,15 +92,21 @@ class Settings:
     learn_readout: bool = BASE.learn_readout
     soften_labels: bool = BASE.soften_labels
     softmax_axis: Annotated[str, one_of("all", "channel")] = BASE.softmax_axis
-    estimator: Annotated[str, one_of("ep", "bptt", "implicit", "backprop")] = BASE.estimator
-    ep_variant: Annotated[str, one_of("centered", "one_sided", "random_sign", "four_point")] = (
-        BASE.ep_variant
+    estimator: Annotated[str, one_of("ep", "continual", "bptt", "implicit", "backprop")] = (
+        BASE.estimator
     )
+    ep_variant: Annotated[str, one_of(*STENCILS, "holomorphic")] = BASE.ep_variant
+    points: Annotated[int, at_least(2)] = BASE.points
+    field_correction: bool = BASE.field_correction
     beta: Annotated[float, POSITIVE] = BASE.beta
     t_free: Annotated[int, at_least(0)] = BASE.t_free
     t_nudge: Annotated[int, at_least(1)] = BASE.t_nudge
+    continual_rate: Annotated[float, POSITIVE] = BASE.continual_rate
     bptt_steps: Annotated[int, at_least(0)] = BASE.bptt_steps
-    solver: Annotated[str, one_of("fixed", "tolerance", "fixed_point", "anderson")] = BASE.solver
+    solver: Annotated[
+        str, one_of("fixed", "tolerance", "fixed_point", "anderson", "event_driven")
+    ] = BASE.solver
+    event_step: Annotated[float, POSITIVE] = BASE.event_step
     tol_free: Annotated[float, POSITIVE] = BASE.tol_free
     tol_nudge: Annotated[float, POSITIVE] = BASE.tol_nudge
     order: Annotated[str, one_of("synchronous", "alternating")] = BASE.order
@@ -127,7 +141,7 @@ class Settings:
         # The images of a file or of the caller of `fit` are not known yet: the network is built
         # once they are.
         check_network(self, *_shapes(self.dataset))
-        if self.task == "ep":
+        if self.task != "teacher":
             _check_estimator(self)
 
 
@@ -169,12 +183,34 @@ def _check_estimator(settings: Settings) -> None:
         raise refuse(
             "bptt_steps", settings.bptt_steps, f"must be at most t_free = {settings.t_free}"
         )
+    if settings.solver == "event_driven" and settings.estimator != "ep":
+        allowed = f"must be another with estimator {settings.estimator}"
+        raise refuse("solver", settings.solver, allowed)
+    if settings.estimator == "continual":
+        _check_continual(settings)
     if settings.precision != "float32" and settings.estimator != "ep":
         allowed = f"must be float32 with estimator {settings.estimator}"
         raise refuse("precision", settings.precision, allowed)
+    if settings.system != "vector_field" and settings.alignment:
+        raise refuse("alignment", settings.alignment, "must be 0 where system is not vector_field")
+    if not (settings.field_correction or settings.system == "vector_field"):
+        allowed = "must be True where system is not vector_field"
+        raise refuse("field_correction", settings.field_correction, allowed)
+    if not settings.field_correction and settings.estimator != "ep":
+        allowed = f"must be True with estimator {settings.estimator}"
+        raise refuse("field_correction", settings.field_correction, allowed)
     if settings.signal in ("kd", "kdw") and not settings.teacher:
         allowed = f"signal {settings.signal} needs the config file of a teacher"
         raise refuse("teacher", settings.teacher, allowed)
+
+
+def _check_continual(settings: Settings) -> None:
+    if settings.ep_variant not in ("one_sided", "random_sign"):
+        allowed = "must be one_sided or random_sign with estimator continual"
+        raise refuse("ep_variant", settings.ep_variant, allowed)
+    if settings.micro_batch:
+        allowed = "must be 0 with estimator continual, whose weights move with the whole batch"
+        raise refuse("micro_batch", settings.micro_batch, allowed)
 
 
 def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:

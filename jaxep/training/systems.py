@@ -9,8 +9,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jaxep.energies import predictive_coding
+from jaxep.core.energy import Energy
+from jaxep.energies import EnergyTransformer, predictive_coding, sequence, untied, vector_field
 from jaxep.nets.builders import ACTIVATIONS, hopfield, vgg
+from jaxep.nets.heads import readout
 from jaxep.nets.model import Model
 from jaxep.nets.specs import parse_conv
 from jaxep.training.rules import refuse
@@ -68,6 +70,69 @@ def graph(settings: Settings, image_shape: ImageShape, num_classes: int, gain: A
         )
 
 
+def rows_retrieved(
+    settings: Settings, image_shape: ImageShape, num_classes: int, gain: Any
+) -> Model:
+    """The projection layer over the rows of the images, and the dense layers of `hidden`.
+
+    Raises:
+        SettingsError: the settings ask for other layers.
+    """
+    _check_tokens(settings)
+    if not settings.hidden:
+        raise refuse("hidden", settings.hidden, "a network needs a hidden layer")
+    outside = settings.output_activation
+    return sequence(
+        settings.hidden,
+        image_shape,
+        num_classes,
+        scale=settings.retrieval or None,
+        places=settings.places,
+        activation=ACTIVATIONS[settings.dense_activation],
+        output=OUTPUTS[settings.output_loss],
+        output_activation=ACTIVATIONS[outside] if outside else None,
+        gain=gain,
+    )
+
+
+def transformer(settings: Settings, image_shape: ImageShape, num_classes: int, gain: Any) -> Model:
+    """The energy transformer of `dim`, `heads` and `memories` over the rows of the images.
+
+    Raises:
+        SettingsError: the settings ask for other layers, or the heads do not divide `dim`.
+    """
+    _check_tokens(settings)
+    if settings.hidden:
+        allowed = f"must be () with system {settings.system}"
+        raise refuse("hidden", settings.hidden, allowed)
+    if settings.output_loss != "cross_entropy":
+        allowed = f"must be cross_entropy with system {settings.system}"
+        raise refuse("output_loss", settings.output_loss, allowed)
+    if settings.heads and settings.dim % settings.heads:
+        raise refuse("heads", settings.heads, f"must divide dim = {settings.dim}, or be 0")
+    network = EnergyTransformer(
+        image_shape[0],
+        image_shape[1] * image_shape[2],
+        settings.dim,
+        settings.heads,
+        settings.dim // max(settings.heads, 1),
+        settings.memories,
+        settings.retrieval or None,
+        gain,
+    )
+    (layer,) = network.layer_names
+    scale = gain["readout"] if isinstance(gain, dict) else gain
+    return Model(network, (readout(layer, network.shapes[layer], num_classes, scale),))
+
+
+def _check_tokens(settings: Settings) -> None:
+    if parse_conv(settings.conv):
+        allowed = f"must be empty with system {settings.system}, whose tokens are rows of images"
+        raise refuse("conv", settings.conv, allowed)
+    if settings.wiring != "chain":
+        raise refuse("wiring", settings.wiring, f"must be chain with system {settings.system}")
+
+
 @contextlib.contextmanager
 def refused_conv(settings: Settings, image_shape: ImageShape | None = None) -> Iterator[None]:
     """What a builder cannot build is a refusal of `conv`."""
@@ -78,9 +143,20 @@ def refused_conv(settings: Settings, image_shape: ImageShape | None = None) -> I
         raise refuse("conv", settings.conv, f"{error}{images}") from error
 
 
+def graph_energy(settings: Settings, model: Model) -> Energy:
+    """E of the network's own Φ and σ."""
+    return model.energy(settings.init_states)
+
+
 SYSTEMS: dict[str, System] = {
-    "hopfield": System(graph, lambda settings, model: model.energy(settings.init_states)),
+    "hopfield": System(graph, graph_energy),
     "predictive_coding": System(
         graph, lambda settings, model: predictive_coding(model), starts_settled=True
     ),
+    "vector_field": System(
+        lambda *of: untied(graph(*of)),
+        lambda settings, model: vector_field(model, settings.alignment, settings.init_states),
+    ),
+    "sequence": System(rows_retrieved, graph_energy),
+    "energy_transformer": System(transformer, graph_energy),
 }

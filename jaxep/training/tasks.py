@@ -13,12 +13,11 @@ from jax.sharding import Mesh
 
 from jaxep.core import estimators, solvers
 from jaxep.core.energy import Energy, initial_states
-from jaxep.core.implicit import Backprop, Implicit
 from jaxep.nets.diagnostics import layer_report, report_rows
 from jaxep.nets.heads import Targets, kappa_schedule
 from jaxep.nets.model import Model
 from jaxep.training import data as data_lib
-from jaxep.training import optimizer, parallel
+from jaxep.training import dynamics, optimizer, parallel
 from jaxep.training.networks import build_model, by_weight
 from jaxep.training.settings import Settings
 from jaxep.training.systems import SYSTEMS
@@ -31,12 +30,6 @@ Rows = dict[str, dict[str, jax.Array]]
 TeacherFeatures = Callable[[jax.Array], tuple[jax.Array, ...]]
 
 PRECISIONS = {"float32": lambda x: x, "bfloat16": lambda x: x.astype(jnp.bfloat16)}
-EXACT = {"implicit": Implicit, "backprop": Backprop}
-SOLVERS = {
-    "tolerance": solvers.Tolerance,
-    "fixed_point": solvers.FixedPointIteration,
-    "anderson": solvers.AndersonAcceleration,
-}
 
 
 class Task(NamedTuple):
@@ -54,6 +47,7 @@ class Task(NamedTuple):
         report: (params, extra, step, images, labels, key) -> {row: {column: scalar}} of layers.csv.
         rows: of that report, in order.
         mesh: the devices that it runs on.
+        statistics: those of the metrics that metrics.csv has for some runs alone.
     """
 
     init: Callable[[jax.Array], tuple[Tree, Tree]]
@@ -66,32 +60,7 @@ class Task(NamedTuple):
     report: Callable[..., Rows]
     rows: tuple[str, ...]
     mesh: Mesh
-
-
-def build_solver(settings: Settings, steps: int, tol: float) -> solvers.Solver:
-    """The solver of one phase of at most `steps` sweeps."""
-    if settings.solver == "fixed":
-        return solvers.Fixed(steps, settings.order, settings.relaxation)
-    return SOLVERS[settings.solver](steps, settings.order, settings.relaxation, tol)
-
-
-def free_solver(settings: Settings) -> solvers.Solver:
-    """The solver of the free phase."""
-    if not settings.t_free:
-        return solvers.Settled()
-    return build_solver(settings, settings.t_free, settings.tol_free)
-
-
-def build_estimator(settings: Settings) -> Any:
-    """The gradient estimator of the settings: an EP, BPTT or Implicit object."""
-    free = free_solver(settings)
-    if settings.estimator == "bptt":
-        return estimators.BPTT(free, settings.bptt_steps or None)
-    if settings.estimator in EXACT:
-        return EXACT[settings.estimator](free)
-    nudge = build_solver(settings, settings.t_nudge, settings.tol_nudge)
-    stencil = estimators.STENCILS[settings.ep_variant]
-    return estimators.EP(settings.beta, free, nudge, stencil)
+    statistics: tuple[str, ...] = ()
 
 
 def build_rule(settings: Settings) -> optimizer.Rule:
@@ -164,6 +133,7 @@ class _EPLearner:
     kappa: Callable[[Any], Any]
     teacher: TeacherFeatures
     mesh: Mesh
+    uncut: bool
 
     def image(self, images):
         return network_input(self.settings, self.data.mean, self.data.std, images)
@@ -182,18 +152,23 @@ class _EPLearner:
     def learn(self, params, batch, key, step):
         _, grads, aux = self.value_and_grad(params, batch, key, step)
         loss, correct = judge(self.model, params, aux.free.states, batch[1])
-        return grads, {**_phases(aux), "loss": loss.mean(), "accuracy": correct.mean()}
+        phases = _phases(aux, dynamics.statistics(self.settings))
+        return grads, {**phases, "loss": loss.mean(), "accuracy": correct.mean()}
 
     def learn_in_shares(self, params, batch, key, step):
         largest = self.settings.micro_batch
         return parallel.mean_over_shares(self.learn, largest, params, batch, key, step)
 
+    def mean(self, *of):
+        if self.uncut:
+            return self.learn(*of)
+        return parallel.mean_over_devices(self.learn_in_shares, *of, mesh=self.mesh)
+
     def update(self, params, extra, step, images, labels, key):
         augment_key, key = jax.random.split(key)
         images = augment(self.settings, self.data, augment_key, images)
         batch = images, labels, keys_of_samples(key, images)
-        mean = parallel.mean_over_devices
-        grads, metrics = mean(self.learn_in_shares, params, batch, key, step, mesh=self.mesh)
+        grads, metrics = self.mean(params, batch, key, step)
         return grads, extra, metrics
 
     def judge_share(self, params, batch):
@@ -237,23 +212,26 @@ def ep_task(
         SettingsError: the settings do not fit the data.
     """
     model = build_model(settings, data.image_shape, data.num_classes, teacher_shapes)
-    mesh = parallel.mesh_for(settings.batch_size)
+    uncut = settings.estimator in dynamics.UNCUT
+    mesh = parallel.uncut_mesh() if uncut else parallel.mesh_for(settings.batch_size)
     kappa = kappa_of_step(settings, steps)
     learner = _EPLearner(
         settings,
         data,
         model,
         SYSTEMS[settings.system].energy(settings, model),
-        build_estimator(settings),
+        dynamics.build_estimator(settings),
         kappa or (lambda step: 0.0),
         teacher,
         mesh,
+        uncut,
     )
-    trained_by, rate = _optimizer(settings, model, steps)
+    trained_by, rate = build_optimizer(settings, model, steps, model.weight_labels)
+    told = dynamics.statistics(settings)
     return Task(
         init=lambda key: (model.init_params(key), {}),
         update=learner.update,
-        metrics=("loss", "accuracy", *PHASE_METRICS),
+        metrics=("loss", "accuracy", *PHASE_METRICS, *told),
         evaluate=learner.evaluate,
         optimizer=trained_by,
         rate=rate,
@@ -261,28 +239,39 @@ def ep_task(
         report=learner.report,
         rows=report_rows(model),
         mesh=mesh,
+        statistics=told,
     )
 
 
-def _optimizer(settings: Settings, model: Model, steps: int) -> tuple[Any, Callable[[Any], Any]]:
-    """(optimizer with the rate of each weight, the rate of the first)."""
+def build_optimizer(
+    settings: Settings, model: Model, steps: int, labels: Callable[[Tree], Tree]
+) -> tuple[Any, Callable[[Any], Any]]:
+    """(optimizer with the rate of each weight, the rate of the first).
+
+    Args:
+        settings: of the run.
+        model: names the weights.
+        steps: updates of the whole run.
+        labels: as of `optimizer.by_weight`.
+    """
     rates = by_weight("learning_rates", settings.learning_rates, model.weight_names)
     schedules = {
         name: optimizer.rate_schedule(settings.lr_schedule, rate, steps)
         for name, rate in rates.items()
     }
-    made = optimizer.by_weight(build_rule(settings), schedules, model.weight_labels)
+    made = optimizer.by_weight(build_rule(settings), schedules, labels)
     return made, next(iter(schedules.values()))
 
 
 PHASE_METRICS = ("free_steps", "free_residual", "nudge_steps", "nudge_residual")
 
 
-def _phases(aux: estimators.Aux) -> Metrics:
-    """Steps and residuals of the phases; zeros for phases that an estimator does not have."""
-    nudged = aux.nudged or solvers.Solution((), jnp.zeros(()), jnp.zeros(()))
-    values = [
-        *(aux.free.steps.astype(jnp.float32), aux.free.residual),
-        *(nudged.steps.astype(jnp.float32), nudged.residual),
-    ]
-    return dict(zip(PHASE_METRICS, values, strict=True))
+def _phases(aux: estimators.Aux, told: tuple[str, ...]) -> Metrics:
+    """Steps, residuals and statistics of the phases; zeros for what a phase does not tell."""
+    nothing = solvers.Solution((), jnp.zeros(()), jnp.zeros(()))
+    found = dict.fromkeys((*PHASE_METRICS, *told), jnp.zeros(()))
+    for name, phase in (("free", aux.free), ("nudge", aux.nudged or nothing)):
+        found[f"{name}_steps"] = phase.steps.astype(jnp.float32)
+        found[f"{name}_residual"] = phase.residual
+        found |= {f"{name}_{statistic}": v for statistic, v in phase.statistics.items()}
+    return found

@@ -12,12 +12,12 @@ import pytest
 
 from jaxep.run.errors import UserError
 from jaxep.training.data import Dataset, Split, moments
+from jaxep.training.loop import TASKS
 from jaxep.training.networks import signal_layers
 from jaxep.training.settings import Settings, from_config, load_config_file, to_dict
 from jaxep.training.sources import SPECS
 from jaxep.training.steps import init_state, train_step
 from jaxep.training.tasks import ep_task
-from jaxep.training.teaching import teacher_task
 from tests.training.test_networks import network
 
 OTHERS = {"__init__", "base"}
@@ -49,8 +49,8 @@ def fake_teacher(settings):
 def test_every_config_builds_and_takes_one_step(name):
     settings = from_config(config(name))
     data = fake_data(settings)
-    if settings.task == "teacher":
-        task = teacher_task(settings, data, 10)
+    if settings.task in TASKS:
+        task = TASKS[settings.task](settings, data, 10)
     else:
         task = ep_task(settings, data, 10, *fake_teacher(settings))
     key = jax.random.key(0)
@@ -146,6 +146,7 @@ def test_baselines_differ_in_nothing_but_the_signal(le, std):
     assert {k for k in a if a[k] != b[k]} == {"name", "signal", "signal_layers", "kappa"}
 
 
+BLOCKS = {"task": "blocks", "signal": "none", "signal_layers": ()}
 BAD = [
     ({"betta": 1.0}, "config.betta = 1.0: there is no such key; did you mean beta?"),
     ({"beta": "x"}, "config.beta = 'x': must be a finite number in float32"),
@@ -153,7 +154,20 @@ BAD = [
     ({"beta": float("nan")}, "config.beta = nan: must be a finite number in float32"),
     ({"beta": True}, "config.beta = True: must be a finite number in float32"),
     ({"beta": 10**400}, "must be a finite number in float32"),
-    ({"t_free": 0}, "config.t_free = 0: must be an integer of at least 1"),
+    ({"t_free": -1}, "config.t_free = -1: must be an integer of at least 0"),
+    ({"t_free": 0}, "config.t_free = 0: must be at least 1 where system is not predictive_coding"),
+    (
+        {"t_free": 0, "system": "predictive_coding", "estimator": "bptt"},
+        "config.t_free = 0: must be at least 1 with estimator bptt",
+    ),
+    (
+        {"estimator": "backprop"},
+        "config.estimator = 'backprop': needs the system predictive_coding",
+    ),
+    (
+        {"system": "perceptron"},
+        "config.system = 'perceptron': must be one of hopfield, predictive_c",
+    ),
     ({"t_nudge": -3}, "config.t_nudge = -3: must be an integer of at least 1"),
     ({"t_free": 2.5}, "config.t_free = 2.5: must be an integer"),
     ({"signal_layers": (1, 99)}, "must be different neuron layers out of 0, ..., 6"),
@@ -175,6 +189,22 @@ BAD = [
     ({"conv": "4v 4v 4v 4v"}, "the images are 8x8"),
     ({"conv": "4k4"}, "an even kernel cannot keep the size"),
     ({"conv": "", "hidden": ()}, "a network needs a convolution or a hidden layer"),
+    ({"blocks": 2}, "config.blocks = 2: must be 1 where task is not blocks"),
+    ({"task": "blocks"}, "config.signal = 'le': must be none with task blocks"),
+    (
+        {**BLOCKS, "blocks": 9},
+        "config.blocks = 9: a network of 7 layers cannot be cut into 9",
+    ),
+    (
+        {**BLOCKS, "conv": "R4 R4", "learning_rates": 0.1, "blocks": 2},
+        "config.blocks = 2: edge res2_skip from res1_b passes over res2_a",
+    ),
+    (
+        {**BLOCKS, "system": "vector_field", "learning_rates": 0.1},
+        "config.system = 'vector_field': must be one ",
+    ),
+    ({**BLOCKS, "estimator": "implicit"}, "config.estimator = 'implicit': must be ep with task bl"),
+    ({**BLOCKS, "micro_batch": 8}, "config.micro_batch = 8: must be 0 with task blocks"),
     ({"wiring": "all"}, "config.wiring = 'all': must be chain where conv is not empty"),
     ({"optimizer": "lion"}, "config.optimizer = 'lion': must be one of sgd, adam, adamw"),
     ({"dense_activation": "gelu"}, "must be one of hard_sigmoid, relu, relu6, hard_tanh, tanh"),
@@ -182,18 +212,32 @@ BAD = [
     ({"name": ".."}, "config.name = '..': must be a non-empty text without /"),
     ({"beta": np.float32(0)}, "config.beta = np.float32(0.0): must be a number over 0"),
     ({"seed": np.int64(-1)}, "config.seed = np.int64(-1): must be an integer from 0"),
-    ({"t_free": 2**31}, "config.t_free = 2147483648: must be an integer of at least 1 and under"),
+    ({"t_free": 2**31}, "config.t_free = 2147483648: must be an integer of at least 0 and under"),
     ({"conv": "x" * 5000}, "..."),
     ({"conv": "4 Q"}, "'Q' is neither channels"),
     ({"signal": "kd"}, "must be out of [1, 3]: kd compares layers that end in a pool"),
     ({"signal": "kd", "signal_layers": (1,)}, "signal kd needs the config file of a teacher"),
     ({"relaxation": 2.0}, "config.relaxation = 2.0: must be a number over 0 and under 2"),
-    ({"solver": "newton"}, "must be one of fixed, tolerance, fixed_point, anderson"),
+    ({"solver": "newton"}, "must be one of fixed, tolerance, fixed_point, anderson, event_driven"),
     ({"estimator": "bptt", "bptt_steps": 99}, "must be at most t_free = "),
     ({"estimator": "bptt", "precision": "bfloat16"}, "must be float32 with estimator bptt"),
+    (
+        {"estimator": "continual"},
+        "config.ep_variant = 'centered': must be one_sided or random_sign with estimator continual",
+    ),
+    (
+        {"estimator": "continual", "ep_variant": "one_sided", "micro_batch": 8},
+        "config.micro_batch = 8: must be 0 with estimator continual",
+    ),
+    ({"continual_rate": 0.0}, "config.continual_rate = 0.0: must be a number over 0"),
+    (
+        {"solver": "event_driven", "estimator": "implicit"},
+        "config.solver = 'event_driven': must be another with estimator implicit",
+    ),
+    ({"event_step": 0.0}, "config.event_step = 0.0: must be a number over 0"),
     ({"beta": 1e39}, "config.beta = 1e+39: must be a finite number in float32"),
     ({"beta": 1e-45}, "config.beta = 1e-45: must be a number over 0"),
-    ({"t_free": 10**5000}, "config.t_free = a very large int: must be an integer of at least 1"),
+    ({"t_free": 10**5000}, "config.t_free = a very large int: must be an integer of at least 0"),
     ({"name": "a\nb"}, "config.name = 'a\\nb': must be a text of printable characters"),
     ({"name": "x" * 999 + "/"}, "...: must be a non-empty text without /"),
     ({1: 2}, "config.1 = 2: there is no such key"),
