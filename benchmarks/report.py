@@ -61,6 +61,7 @@ BENCHMARKS = {
     "table1": Benchmark("Table 1: accuracies", "paper.tables", True),
     "table3": Benchmark("Table 3: KD with and without a learned map", "paper.tables", True),
     "core": Benchmark("First runs", "paper.core"),
+    "feedback": Benchmark("Weak feedback", "paper.feedback", True),
     "step_time": Benchmark("Time of a step", "speed.step_time"),
     "graphs": Benchmark("Sweeps over a graph", "speed.graphs"),
     "solvers": Benchmark("Which solver gives the gradient soonest", "speed.solvers"),

@@ -35,8 +35,11 @@ def get_config() -> ConfigDict:
     config.conv = "64 M 128 M 256 M"
     config.hidden = _any((512,))  # neurons of each hidden dense layer
     config.blocks = 1  # task blocks: how many, as even as can be
+    # wiring all: share of the pairs of units in layers that are no neighbours which are joined
+    config.skips = 1.0
     config.wiring = "chain"  # chain | all: every layer joined with every other (conv empty)
-    # hard_sigmoid | relu | relu6 | hard_tanh | tanh | sigmoid | shifted_sigmoid | softplus | linear
+    # hard_sigmoid | relu | relu6 | hard_tanh | tanh | sigmoid | shifted_sigmoid | soft_clip |
+    # softplus | linear
     config.conv_activation = "hard_sigmoid"
     config.dense_activation = "hard_sigmoid"  # of hidden dense layers
     config.output_activation = ""  # of the output neurons of a squared error; empty: as dense
@@ -44,8 +47,9 @@ def get_config() -> ConfigDict:
     # order of the weights (conv1, ..., fc1, ..., readout), or {"conv1": 0.5, "default": 1.0}
     config.gain = _any(1.0)
     # hopfield (the paper) | predictive_coding (relu, a linear output; t_free 0: it starts settled)
-    # | vector_field (feedback weights of their own)
+    # | vector_field (feedback weights of their own) | feedback (weaker than the drive)
     config.system = "hopfield"
+    config.feedback = 1.0  # system feedback: a step down is weaker by this, over 0 and at most 1
     # Of the systems over tokens, which are the rows of the images (conv empty): sequence (a layer
     # that retrieves them, then `hidden`) and energy_transformer (hidden empty)
     config.retrieval = 0.0  # inverse temperature of the softmax; 0: 1/sqrt(size of a query)
@@ -76,7 +80,7 @@ def get_config() -> ConfigDict:
     # backprop (where t_free may be 0)
     config.estimator = "ep"
     # centered (eq. 4) | one_sided (eq. 3) | random_sign | four_point (±β, ±2β: error β^4) |
-    # holomorphic (β e^{2πim/N}: error β^N; average pools; tanh, sigmoid or shifted_sigmoid)
+    # holomorphic (β e^{2πim/N}: error β^N; average pools, and a σ as tanh or soft_clip)
     config.ep_variant = "centered"
     config.points = 4  # holomorphic: N, of N // 2 + 1 phases; 2 is centered
     config.field_correction = True  # ep of a vector_field: exact | False: naive, biased
@@ -98,7 +102,12 @@ def get_config() -> ConfigDict:
     config.micro_batch = 0  # images of a device that settle at once; 0: 16 on a CPU, else all
 
     # Optimizer
-    config.optimizer = "sgd"  # sgd | adam (both: weight decay joins the gradient) | adamw (apart)
+    # sgd | adam (both: weight decay joins the gradient) | adamw (apart) | bop (kernels are ±α and
+    # flip; sgd for biases)
+    config.optimizer = "sgd"
+    config.flip_threshold = 1e-6  # bop: τ, of the mean gradient along a weight that flips
+    config.flip_rate = 1e-3  # bop: γ of that running mean
+    config.scale_rate = 0.0  # bop: learning rate of α; 0: it stays the mean |w| of the start
     # A number for all weights, a tuple in their order, or by name: {"conv1": 0.1, "default": 0.03};
     # a signal's map has the rate of the layer it reads
     config.learning_rates = _any(0.03)

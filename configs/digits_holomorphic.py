@@ -9,11 +9,11 @@ def get_config() -> ConfigDict:
     config = get_base()
     config.name = "digits_holomorphic"
     config.dataset = "digits"
-    config.conv = "16 A 32 A"
+    config.conv = "16 32 A"
     config.hidden = (64,)
-    config.conv_activation = "shifted_sigmoid"
-    config.dense_activation = "shifted_sigmoid"
-    config.gain = 1.0
+    config.conv_activation = "soft_clip"
+    config.dense_activation = "soft_clip"
+    config.gain = 3.0
     config.ep_variant = "holomorphic"
     config.points = 4
     config.beta = 1.0

@@ -12,6 +12,7 @@ from jaxep.core.activations import (
     relu,
     relu6,
     shifted_sigmoid,
+    soft_clip,
 )
 from jaxep.core.continual import ContinualEP
 from jaxep.core.energy import Energy, FastPhi, energy_per_sample, initial_states, phi_aug
@@ -102,5 +103,6 @@ __all__ = [
     "relu",
     "relu6",
     "shifted_sigmoid",
+    "soft_clip",
     "training",
 ]

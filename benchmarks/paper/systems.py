@@ -22,7 +22,7 @@ from jaxep.training.loop import load_data, make_task
 from jaxep.training.settings import Settings
 from jaxep.training.tasks import Task
 
-BUDGET = {"epochs": 20, "batch_size": 26}
+BUDGET: dict[str, Any] = {"epochs": 20, "batch_size": 26}
 SEEDS = (0, 1, 2)
 # Images of the comparison with the exact gradient; rounds of the clock.
 IMAGES, ROUNDS = 104, 9
@@ -38,6 +38,30 @@ ROWS: dict[str, tuple[str, Run]] = {
     "resnet_std": ("residual Hopfield net", Run("digits_resnet_std")),
     "resnet_le": ("the same, local errors", Run("digits_resnet_le")),
     "resnet_kd": ("the same, distillation", Run("digits_resnet_kd")),
+    "holomorphic": ("holomorphic EP", Run("digits_holomorphic")),
+    "holomorphic_centered": (
+        "the same net and β by two real points",
+        Run("digits_holomorphic", {"ep_variant": "centered"}),
+    ),
+    "holomorphic_four_point": (
+        "the same net and β by four real points",
+        Run("digits_holomorphic", {"ep_variant": "four_point"}),
+    ),
+    "untied": ("vector field, untied weights", Run("digits_untied")),
+    "untied_naive": ("the same, naive contrast", Run("digits_untied", {"field_correction": False})),
+    "continual": ("continual EP", Run("digits_continual")),
+    "continual_not": ("the same net by EP, one-sided", Run("digits_continual", {"estimator": "ep"})),
+    "binary": ("binary weights", Run("digits_binary")),
+    "skips": ("layer skipping, 5 hidden layers", Run("digits_skips")),
+    "skips_not": ("the same without skips", Run("digits_skips", {"wiring": "chain"})),
+    "feedback": ("feedback scaled by a ratio", Run("digits_feedback")),
+    "feedback_full": ("the same at ratio 1", Run("digits_feedback", {"feedback": 1.0})),
+    "sequence": ("sequence of rows, retrieval", Run("digits_sequence")),
+    "transformer": ("energy transformer over rows", Run("digits_transformer")),
+    "events": ("event-driven phases", Run("digits_events")),
+    "blocks": ("12 layers as 4 EP blocks and batch norm", Run("digits_blocks")),
+    "deep_le": ("12 layers as one net, local errors", Run("digits_deep_le")),
+    "deep_std": ("12 layers as one net", Run("digits_deep_std")),
 }
 ARGUMENTS = {"rows": tuple(ROWS)}
 TOLD = ("test_accuracy", "training_seconds", "parameters", "command", "run_commit")
@@ -62,7 +86,7 @@ def exactly(settings: Settings) -> Settings:
     """The same net with its exact gradient, at a settled equilibrium."""
     if not settings.t_free:
         return dataclasses.replace(settings, estimator="backprop")
-    tight = {"solver": "tolerance", "tol_free": 1e-6, "t_free": 2000}
+    tight: dict[str, Any] = {"solver": "tolerance", "tol_free": 1e-6, "t_free": 2000}
     return dataclasses.replace(settings, estimator="implicit", **tight)
 
 
@@ -70,7 +94,7 @@ def feedforward(settings: Settings) -> Settings | None:
     """The net of the same couplings as a feedforward one, trained by backpropagation."""
     if settings.task != "ep" or settings.system in WITHOUT_TWIN:
         return None
-    plain = {"system": "predictive_coding", "estimator": "backprop", "t_free": 0}
+    plain: dict[str, Any] = {"system": "predictive_coding", "estimator": "backprop", "t_free": 0}
     return dataclasses.replace(settings, **plain, solver="fixed", order="alternating")
 
 

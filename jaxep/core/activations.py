@@ -39,8 +39,17 @@ def linear(x: jax.Array) -> jax.Array:
 
 
 def shifted_sigmoid(x: jax.Array) -> jax.Array:
-    """σ(x) = 1 / (1 + exp(2 - 4x)), a smooth `hard_sigmoid` (Laborieux & Zenke 2022)."""
+    """σ(x) = 1 / (1 + exp(2 - 4x)), a smooth `hard_sigmoid` (Laborieux & Zenke 2022, MLPs)."""
     return jax.nn.sigmoid(4 * x - 2)
+
+
+def soft_clip(x: jax.Array) -> jax.Array:
+    """σ(x) = (silu(x) - silu(x - 2)) / 2, a smooth clip(x / 2, 0, 1).
+
+    The σ of the convolutional nets of Laborieux & Zenke 2022, as their public code has it. Its
+    slope is 0.43 at most, and its poles are at imaginary parts of ±π.
+    """
+    return (jax.nn.silu(x) - jax.nn.silu(x - 2)) / 2
 
 
 @dataclasses.dataclass(frozen=True)

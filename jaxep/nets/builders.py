@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from jaxep.core import checks
 from jaxep.core.activations import (
     hard_sigmoid,
     hard_tanh,
@@ -17,11 +18,13 @@ from jaxep.core.activations import (
     relu,
     relu6,
     shifted_sigmoid,
+    soft_clip,
 )
 from jaxep.nets import heads
 from jaxep.nets.couplings import Conv, Coupling, Dense, Identity
 from jaxep.nets.graph import Edge, Input, Layer, Network, Shape
 from jaxep.nets.model import Model
+from jaxep.nets.sparse import Sparse
 from jaxep.nets.specs import ConvSpec, named_specs
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -32,6 +35,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jax.numpy.tanh,
     "sigmoid": jax.nn.sigmoid,
     "shifted_sigmoid": shifted_sigmoid,
+    "soft_clip": soft_clip,
     "softplus": jax.nn.softplus,
     "linear": linear,
 }
@@ -242,20 +246,54 @@ def hopfield(
     output: str = "neurons",
     output_activation: Any = None,
     gain: Gain = 1.0,
+    skips: float = 1.0,
+    seed: int = 0,
 ) -> Model:
     """A layered Hopfield net: every layer and the input joined with every other, all to all.
 
     As `mlp`, with an edge LOWER_UPPER for each pair that is not joined in the chain.
     """
+    sizes = [*hidden, num_classes]
+
+    def link(lower: int, upper: int, shape: Shape) -> Coupling | None:
+        if lower == upper - 1 or skips == 1:
+            return Dense(shape, sizes[upper - 1], use_bias=lower == upper - 1)
+        return Sparse(shape, sizes[upper - 1], False, skips, (seed, lower, upper)) if skips else None
+
     options: dict[str, Any] = {"output": output, "output_activation": output_activation}
-    chain = mlp(hidden, input_shape, num_classes, activation=activation, **options)
+    options |= {"activation": activation, "gain": gain}
+    return joined(hidden, input_shape, num_classes, link, **options)
+
+
+def joined(
+    hidden: Sequence[int],
+    input_shape: Shape,
+    num_classes: int,
+    link: Callable[[int, int, Shape], Coupling | None],
+    *,
+    gain: Gain,
+    **options: Any,
+) -> Model:
+    """The layers of `mlp`, joined by other couplings: LAYER from the one below, or LOWER_UPPER.
+
+    Args:
+        hidden: neurons of each.
+        input_shape: without the batch.
+        num_classes: size of the output.
+        link: (number of the lower layer, of the upper, shape of the lower) -> what joins the two,
+            or None; the input is number 0.
+        gain: as for `vgg`.
+        options: of `mlp`.
+    """
+    chain = mlp(hidden, input_shape, num_classes, **options)
     draft = _Draft(chain.network.inputs, gain, list(chain.network.layers))
-    parts = [(part.name, part.shape) for part in chain.network.inputs]
-    parts += [(layer.name, layer.shape) for layer in chain.network.layers]
-    for place, (upper, shape) in enumerate(parts):
+    parts = [(part.name, part.shape) for part in (*chain.network.inputs, *chain.network.layers)]
+    for place, (upper, _) in enumerate(parts):
         for below in reversed(range(place)):
-            name = upper if below == place - 1 else f"{parts[below][0]}_{upper}"
-            link = Dense(parts[below][1], shape[0], use_bias=below == place - 1)
-            draft.edge(parts[below][0], upper, link, name)
+            lower, shape = parts[below]
+            coupling = link(below, place, shape)
+            if coupling is not None:
+                name = upper if below == place - 1 else f"{lower}_{upper}"
+                draft.edge(lower, upper, coupling, name)
     head = chain.heads[0]
     return draft.with_head(dataclasses.replace(head, gain=draft.gain_of(head.name)))

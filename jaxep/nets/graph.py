@@ -14,13 +14,13 @@ import jax.numpy as jnp
 
 from jaxep.core import blocks
 from jaxep.core.energy import FastPhi
-from jaxep.nets.parts import Edge, Input, Layer, Shape, check_parts
+from jaxep.nets.parts import STARTS as STARTS
+from jaxep.nets.parts import Edge, Input, Layer, Shape, check_parts, first_states
 from jaxep.nets.pools import known
 from jaxep.nets.weights import typed_as, with_bias
 
 Params = dict[str, Any]
 States = dict[str, jax.Array]
-STARTS = ("zeros", "uniform")
 
 
 class Loop(NamedTuple):
@@ -112,18 +112,7 @@ class Network:
 
     def init_states(self, key: jax.Array | None, batch: int, start: str, dtype) -> States:
         """States before the free phase, [batch, *shape] each: `zeros`, or `uniform` U(0, 1)."""
-        shapes = {name: (batch, *shape) for name, shape in self.shapes.items()}
-        if start == "zeros":
-            return {name: jnp.zeros(shape, dtype) for name, shape in shapes.items()}
-        if start != "uniform":
-            raise ValueError(f"init_states = {start!r}: must be one of {', '.join(STARTS)}")
-        if key is None:
-            raise ValueError("init_states = 'uniform': needs a random key, is given None")
-        keys = jax.random.split(key, len(shapes))
-        return {
-            name: jax.random.uniform(k, shape, dtype)
-            for k, (name, shape) in zip(keys, shapes.items(), strict=True)
-        }
+        return first_states(self.shapes, key, batch, start, dtype)
 
     def phi(self, params: Params, x: Any, states: States) -> jax.Array:
         """Φ(x, ξ, w): the sum over edges of <ξ_upper, C(ξ_lower)>, and of the layers' <ξ, b>.

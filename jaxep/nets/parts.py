@@ -1,13 +1,17 @@
 """The parts of a network: clamped inputs, layers of neurons, and the edges that join them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from jaxep.core.activations import hard_sigmoid
 from jaxep.nets.couplings import Coupling
 
 Shape = tuple[int, ...]
+STARTS = ("zeros", "uniform")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +65,35 @@ class Edge:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.upper)
+
+
+def first_states(
+    shapes: Mapping[str, Shape], key: jax.Array | None, batch: int, start: str, dtype: Any
+) -> dict[str, jax.Array]:
+    """States before the free phase, [batch, *shape] by name.
+
+    Args:
+        shapes: of each layer by name, without the batch.
+        key: of a random start; None where it is not random.
+        batch: samples.
+        start: `zeros`, or `uniform`: U(0, 1).
+        dtype: of the states.
+
+    Raises:
+        ValueError: the start is neither, or it is random and has no key.
+    """
+    whole = {name: (batch, *shape) for name, shape in shapes.items()}
+    if start == "zeros":
+        return {name: jnp.zeros(shape, dtype) for name, shape in whole.items()}
+    if start != "uniform":
+        raise ValueError(f"init_states = {start!r}: must be one of {', '.join(STARTS)}")
+    if key is None:
+        raise ValueError("init_states = 'uniform': needs a random key, is given None")
+    keys = jax.random.split(key, len(whole))
+    return {
+        name: jax.random.uniform(k, shape, dtype)
+        for k, (name, shape) in zip(keys, whole.items(), strict=True)
+    }
 
 
 def check_parts(inputs: Sequence[Input], layers: Sequence[Layer], edges: Sequence[Edge]) -> None:

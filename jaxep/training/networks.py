@@ -249,6 +249,6 @@ def _check_size(settings: Settings, model: Model) -> None:
         shapes = jax.eval_shape(model.init_params, jax.random.key(0))
         size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     if size > LARGEST_NETWORK:
-        key = "hidden" if settings.hidden else "conv"
+        key = "hidden" if settings.hidden else "conv" if settings.conv else "dim"
         allowed = f"too large, at most {LARGEST_NETWORK} parameters in all"
         raise refuse(key, getattr(settings, key), allowed)

@@ -26,6 +26,7 @@ from jaxep.training.rules import (
     SEED,
     UNDER_ONE,
     UNDER_TWO,
+    UP_TO_ONE,
     Layers,
     PerWeight,
     Rule,
@@ -67,11 +68,13 @@ class Settings:
     hidden: Annotated[tuple[int, ...], NEURONS] = BASE.hidden
     blocks: Annotated[int, at_least(1)] = BASE.blocks
     wiring: Annotated[str, one_of("chain", "all")] = BASE.wiring
+    skips: Annotated[float, UP_TO_ONE] = BASE.skips
     conv_activation: Annotated[str, one_of(*ACTIVATIONS)] = BASE.conv_activation
     dense_activation: Annotated[str, one_of(*ACTIVATIONS)] = BASE.dense_activation
     output_activation: Annotated[str, one_of("", *ACTIVATIONS)] = BASE.output_activation
     gain: Annotated[PerWeight, each(POSITIVE)] = BASE.gain
     system: Annotated[str, one_of(*SYSTEMS)] = BASE.system
+    feedback: Annotated[float, UP_TO_ONE] = BASE.feedback
     retrieval: Annotated[float, NOT_NEGATIVE] = BASE.retrieval
     places: Annotated[float, NOT_NEGATIVE] = BASE.places
     dim: Annotated[int, at_least(1)] = BASE.dim
@@ -113,7 +116,10 @@ class Settings:
     relaxation: Annotated[float, UNDER_TWO] = BASE.relaxation
     precision: Annotated[str, one_of("float32", "bfloat16")] = BASE.precision
     micro_batch: Annotated[int, at_least(0)] = BASE.micro_batch
-    optimizer: Annotated[str, one_of("sgd", "adam", "adamw")] = BASE.optimizer
+    optimizer: Annotated[str, one_of("sgd", "adam", "adamw", "bop")] = BASE.optimizer
+    flip_threshold: Annotated[float, POSITIVE] = BASE.flip_threshold
+    flip_rate: Annotated[float, UP_TO_ONE] = BASE.flip_rate
+    scale_rate: Annotated[float, NOT_NEGATIVE] = BASE.scale_rate
     learning_rates: Annotated[PerWeight, each(NOT_NEGATIVE)] = BASE.learning_rates
     momentum: Annotated[float, UNDER_ONE] = BASE.momentum
     nesterov: bool = BASE.nesterov
@@ -141,6 +147,8 @@ class Settings:
         # The images of a file or of the caller of `fit` are not known yet: the network is built
         # once they are.
         check_network(self, *_shapes(self.dataset))
+        if self.optimizer == "bop" and self.task != "ep":
+            raise refuse("optimizer", self.optimizer, f"must be another with task {self.task}")
         if self.task != "teacher":
             _check_estimator(self)
 
@@ -191,6 +199,8 @@ def _check_estimator(settings: Settings) -> None:
     if settings.precision != "float32" and settings.estimator != "ep":
         allowed = f"must be float32 with estimator {settings.estimator}"
         raise refuse("precision", settings.precision, allowed)
+    if settings.system != "feedback" and settings.feedback != 1:
+        raise refuse("feedback", settings.feedback, "must be 1 where system is not feedback")
     if settings.system != "vector_field" and settings.alignment:
         raise refuse("alignment", settings.alignment, "must be 0 where system is not vector_field")
     if not (settings.field_correction or settings.system == "vector_field"):

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxep.core.energy import Energy
-from jaxep.energies import EnergyTransformer, predictive_coding, sequence, untied, vector_field
+from jaxep.energies import (
+    EnergyTransformer,
+    feedback,
+    predictive_coding,
+    sequence,
+    untied,
+    vector_field,
+)
 from jaxep.nets.builders import ACTIVATIONS, hopfield, vgg
 from jaxep.nets.heads import readout
 from jaxep.nets.model import Model
@@ -55,7 +62,9 @@ def graph(settings: Settings, image_shape: ImageShape, num_classes: int, gain: A
     if settings.wiring == "all":
         if not settings.hidden:
             raise refuse("hidden", settings.hidden, "a network needs a hidden layer")
-        return hopfield(settings.hidden, image_shape, num_classes, activation=dense, **options)
+        skips = {"skips": settings.skips, "seed": settings.seed}
+        options |= {"activation": dense, **skips}
+        return hopfield(settings.hidden, image_shape, num_classes, **options)
     if not parse_conv(settings.conv) and not settings.hidden:
         raise refuse("conv", settings.conv, "a network needs a convolution or a hidden layer")
     with refused_conv(settings, image_shape):
@@ -110,6 +119,7 @@ def transformer(settings: Settings, image_shape: ImageShape, num_classes: int, g
         raise refuse("output_loss", settings.output_loss, allowed)
     if settings.heads and settings.dim % settings.heads:
         raise refuse("heads", settings.heads, f"must divide dim = {settings.dim}, or be 0")
+    named = isinstance(gain, dict)
     network = EnergyTransformer(
         image_shape[0],
         image_shape[1] * image_shape[2],
@@ -118,11 +128,11 @@ def transformer(settings: Settings, image_shape: ImageShape, num_classes: int, g
         settings.dim // max(settings.heads, 1),
         settings.memories,
         settings.retrieval or None,
-        gain,
+        {name: each for name, each in gain.items() if name != "readout"} if named else gain,
     )
     (layer,) = network.layer_names
-    scale = gain["readout"] if isinstance(gain, dict) else gain
-    return Model(network, (readout(layer, network.shapes[layer], num_classes, scale),))
+    outside = gain["readout"] if named else gain
+    return Model(network, (readout(layer, network.shapes[layer], num_classes, outside),))
 
 
 def _check_tokens(settings: Settings) -> None:
@@ -148,6 +158,18 @@ def graph_energy(settings: Settings, model: Model) -> Energy:
     return model.energy(settings.init_states)
 
 
+def weak_feedback(settings: Settings, model: Model) -> Energy:
+    """The energy whose feedback is weaker by the factor `feedback`.
+
+    Raises:
+        SettingsError: its power over the layers is beyond float32.
+    """
+    try:
+        return feedback(model, settings.feedback, settings.init_states)
+    except ValueError as error:
+        raise refuse("feedback", settings.feedback, str(error)) from error
+
+
 SYSTEMS: dict[str, System] = {
     "hopfield": System(graph, graph_energy),
     "predictive_coding": System(
@@ -157,6 +179,7 @@ SYSTEMS: dict[str, System] = {
         lambda *of: untied(graph(*of)),
         lambda settings, model: vector_field(model, settings.alignment, settings.init_states),
     ),
+    "feedback": System(graph, weak_feedback),
     "sequence": System(rows_retrieved, graph_energy),
     "energy_transformer": System(transformer, graph_energy),
 }

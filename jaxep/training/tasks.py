@@ -16,8 +16,8 @@ from jaxep.core.energy import Energy, initial_states
 from jaxep.nets.diagnostics import layer_report, report_rows
 from jaxep.nets.heads import Targets, kappa_schedule
 from jaxep.nets.model import Model
+from jaxep.training import binary, dynamics, optimizer, parallel
 from jaxep.training import data as data_lib
-from jaxep.training import dynamics, optimizer, parallel
 from jaxep.training.networks import build_model, by_weight
 from jaxep.training.settings import Settings
 from jaxep.training.systems import SYSTEMS
@@ -65,9 +65,17 @@ class Task(NamedTuple):
 
 def build_rule(settings: Settings) -> optimizer.Rule:
     """The function rate -> optimizer of the settings."""
-    return optimizer.update_rule(
-        settings.optimizer, settings.momentum, settings.nesterov, settings.weight_decay
-    )
+    kind, options = settings.optimizer, (settings.nesterov, settings.weight_decay)
+    if kind != "bop":
+        return optimizer.update_rule(kind, settings.momentum, *options)
+    flips = binary.bop(settings.flip_threshold, settings.flip_rate, settings.scale_rate)
+    return binary.of_kernels(flips, optimizer.update_rule("sgd", settings.momentum, *options))
+
+
+def drawn(settings: Settings, model: Model, key: jax.Array) -> Tree:
+    """The parameters before the first update."""
+    params = model.init_params(key)
+    return binary.binarise(params) if settings.optimizer == "bop" else params
 
 
 def kappa_of_step(settings: Settings, steps: int) -> Callable[[Any], Any] | None:
@@ -229,7 +237,7 @@ def ep_task(
     trained_by, rate = build_optimizer(settings, model, steps, model.weight_labels)
     told = dynamics.statistics(settings)
     return Task(
-        init=lambda key: (model.init_params(key), {}),
+        init=lambda key: (drawn(settings, model, key), {}),
         update=learner.update,
         metrics=("loss", "accuracy", *PHASE_METRICS, *told),
         evaluate=learner.evaluate,

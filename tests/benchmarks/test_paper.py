@@ -14,6 +14,7 @@ from benchmarks.paper import (
     curves,
     depth,
     dynamics,
+    feedback,
     gradients,
     schedules,
     tables,
@@ -29,6 +30,7 @@ def all_specs(scale):
     yield from schedules.specs(scale).values()
     yield from vanishing.specs(scale).values()
     yield from dynamics.specs(scale).values()
+    yield from feedback.specs(scale).values()
     yield from tables.specs(scale, ("STD", "LE", "KD", "KDW")).values()
     yield from contraction.SCALES[scale].nets.values()
     yield gradients.SCALES[scale].run

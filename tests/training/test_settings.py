@@ -168,6 +168,20 @@ BAD = [
         {"system": "perceptron"},
         "config.system = 'perceptron': must be one of hopfield, predictive_c",
     ),
+    ({"alignment": 0.1}, "config.alignment = 0.1: must be 0 where system is not vector_field"),
+    (
+        {"field_correction": False},
+        "config.field_correction = False: must be True where system is not vector_field",
+    ),
+    (
+        {"system": "vector_field", "estimator": "implicit", "field_correction": False},
+        "config.field_correction = False: must be True with estimator implicit",
+    ),
+    ({"feedback": 0.5}, "config.feedback = 0.5: must be 1 where system is not feedback"),
+    (
+        {"system": "feedback", "feedback": 1.5},
+        "config.feedback = 1.5: must be a number over 0 and at most 1",
+    ),
     ({"t_nudge": -3}, "config.t_nudge = -3: must be an integer of at least 1"),
     ({"t_free": 2.5}, "config.t_free = 2.5: must be an integer"),
     ({"signal_layers": (1, 99)}, "must be different neuron layers out of 0, ..., 6"),

@@ -56,6 +56,7 @@ FORWARD = {
     "t_free": 0,
     "beta": 0.02,
 }
+SMOOTH = {"conv_activation": "sigmoid", "dense_activation": "sigmoid", "beta": 1.0}
 CASES = {
     "hopfield": {},
     "predictive_coding": FORWARD,
@@ -64,6 +65,20 @@ CASES = {
     "predictive_coding, max pool": {**FORWARD, "conv": "6 M 6"},
     "backprop": {**FORWARD, "estimator": "backprop"},
     "four points": {"ep_variant": "four_point"},
+    "holomorphic": {"ep_variant": "holomorphic", "points": 4, **SMOOTH},
+    "vector field": {"system": "vector_field", "alignment": 0.1},
+    "vector field, naive": {"system": "vector_field", "field_correction": False},
+    "continual": {"estimator": "continual", "ep_variant": "one_sided", "continual_rate": 0.01},
+    "event-driven": {"solver": "event_driven", "event_step": 1 / 64},
+    "feedback": {"system": "feedback", "feedback": 0.5},
+    "skips": {"wiring": "all", "conv": "", "hidden": (12, 12, 12), "skips": 0.3},
+    "binary": {"optimizer": "bop", "learning_rates": 0.02},
+    "sequence": {"system": "sequence", "conv": "", "places": 1.0},
+    "energy transformer": {
+        "system": "energy_transformer",
+        **{"conv": "", "hidden": (), "dim": 8, "heads": 2, "memories": 12, "relaxation": 0.5},
+    },
+    "blocks": {"task": "blocks", "blocks": 2, "conv": "6 A 6"},
 }
 
 
