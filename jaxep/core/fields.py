@@ -13,10 +13,13 @@ where A is not symmetric. Nudged phases of
 
 have Aᵀ in the place of A around ξ*, so that δ = -μ: the same contrast is then exact for any G, at
 one product with A and one with Aᵀ a step (Scurria et al. 2026, arXiv 2602.03670). They correct the
-whole force F(ξ) = σ(G(ξ)) - ξ by the Jacobian of F, outside of σ; within σ the states stay in its
-range, and an A that is symmetric leaves the energy's own phase. Near ξ* these phases settle as fast
-as the free one does: D Aᵀ has the eigenvalues of D A. D must be symmetric: σ acts on each unit by
-itself, or is a gradient, as softmax is.
+force of dξ/dt = F(ξ) by the Jacobian of F, which for F = σ(G) - ξ is a term outside of σ; within σ
+the states stay in its range, and an A that is symmetric leaves the energy's own phase. Near ξ*
+these phases settle as fast as the free one does: D Aᵀ has the eigenvalues of D A. D must be
+symmetric: σ acts on each unit by itself, or is a gradient, as softmax is.
+
+With the stencils of `holomorphic` the naive contrast is the generalised holomorphic EP of Laborieux
+& Zenke 2024 (arXiv 2309.02214), and β may be large for the exact one too.
 """
 
 import dataclasses
@@ -85,10 +88,16 @@ class VectorField:
             ValueError: `field` returns no tree like the states.
         """
         found = self.field(params, x, states)
-        given, wanted = (jax.tree.map(jnp.shape, tree) for tree in (found, states))
+        given, wanted = _shapes(found), _shapes(states)
         if given != wanted:
             raise ValueError(f"field returns {given}: must be like the states, {wanted}")
         return jax.tree.map(lambda drive, leaf: drive.astype(leaf.dtype), found, states)
+
+
+def _shapes(tree: Tree) -> str:
+    """The shape of each leaf by name, as in "u [4, 6], v [4, 3]"."""
+    leaves = zip(checks.leaf_names(tree), jax.tree.leaves(tree), strict=True)
+    return ", ".join(f"{name} {list(jnp.shape(leaf))}" for name, leaf in leaves)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -251,14 +251,17 @@ def hopfield(
 ) -> Model:
     """A layered Hopfield net: every layer and the input joined with every other, all to all.
 
-    As `mlp`, with an edge LOWER_UPPER for each pair that is not joined in the chain.
+    As `mlp`, with an edge LOWER_UPPER for each pair that is not joined in the chain. There only a
+    random share `skips` of the pairs of units is connected, over 0 and at most 1: see `Sparse`.
     """
     sizes = [*hidden, num_classes]
+    if not checks.is_number(skips) or not 0 < skips <= 1:
+        raise ValueError(f"skips = {skips!r}: must be a number over 0 and at most 1")
 
-    def link(lower: int, upper: int, shape: Shape) -> Coupling | None:
+    def link(lower: int, upper: int, shape: Shape) -> Coupling:
         if lower == upper - 1 or skips == 1:
             return Dense(shape, sizes[upper - 1], use_bias=lower == upper - 1)
-        return Sparse(shape, sizes[upper - 1], False, skips, (seed, lower, upper)) if skips else None
+        return Sparse(shape, sizes[upper - 1], False, skips, (seed, lower, upper))
 
     options: dict[str, Any] = {"output": output, "output_activation": output_activation}
     options |= {"activation": activation, "gain": gain}
@@ -269,19 +272,19 @@ def joined(
     hidden: Sequence[int],
     input_shape: Shape,
     num_classes: int,
-    link: Callable[[int, int, Shape], Coupling | None],
+    link: Callable[[int, int, Shape], Coupling],
     *,
     gain: Gain,
     **options: Any,
 ) -> Model:
-    """The layers of `mlp`, joined by other couplings: LAYER from the one below, or LOWER_UPPER.
+    """The layers of `mlp`, each joined with every other: LAYER from the one below, or LOWER_UPPER.
 
     Args:
         hidden: neurons of each.
         input_shape: without the batch.
         num_classes: size of the output.
-        link: (number of the lower layer, of the upper, shape of the lower) -> what joins the two,
-            or None; the input is number 0.
+        link: (number of the lower layer, of the upper, shape of the lower) -> what joins the two;
+            the input is number 0.
         gain: as for `vgg`.
         options: of `mlp`.
     """
@@ -291,9 +294,7 @@ def joined(
     for place, (upper, _) in enumerate(parts):
         for below in reversed(range(place)):
             lower, shape = parts[below]
-            coupling = link(below, place, shape)
-            if coupling is not None:
-                name = upper if below == place - 1 else f"{lower}_{upper}"
-                draft.edge(lower, upper, coupling, name)
+            name = upper if below == place - 1 else f"{lower}_{upper}"
+            draft.edge(lower, upper, link(below, place, shape), name)
     head = chain.heads[0]
     return draft.with_head(dataclasses.replace(head, gain=draft.gain_of(head.name)))

@@ -79,7 +79,7 @@ def binarise(params: Tree) -> Tree:
 
 
 def kernels(params: Tree) -> Tree:
-    """"kernel" for each leaf of that name and "rest" for the others, as `optax.partition` wants."""
+    """ "kernel" for each leaf of that name and "rest" for the others, as `optax.partition` wants."""
 
     def label(path: tuple, leaf: Any) -> str:
         return KERNEL if path and getattr(path[-1], "key", None) == "kernel" else REST

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 # Those that take a scale.
 COMMANDS = (
     "depth convergence curves vanishing schedules gradients contraction table1 table3 dynamics "
-    "feedback"
+    "feedback stencils"
 )
 
 

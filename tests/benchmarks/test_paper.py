@@ -17,6 +17,7 @@ from benchmarks.paper import (
     feedback,
     gradients,
     schedules,
+    stencils,
     tables,
     vanishing,
 )
@@ -31,6 +32,7 @@ def all_specs(scale):
     yield from vanishing.specs(scale).values()
     yield from dynamics.specs(scale).values()
     yield from feedback.specs(scale).values()
+    yield from stencils.specs(scale).values()
     yield from tables.specs(scale, ("STD", "LE", "KD", "KDW")).values()
     yield from contraction.SCALES[scale].nets.values()
     yield gradients.SCALES[scale].run

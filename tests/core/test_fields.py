@@ -296,7 +296,7 @@ CONTEXT = ContextualActivation(lambda argument, w, x, states: argument)
     [
         (lambda run: VectorField(lambda w: w, loss, zeros), "field takes .* must take"),
         (lambda run: VectorField(field, loss, zeros, prepare=3), "prepare = 3: must be a function"),
-        (lambda run: run(EP(0.1, 3, 3), model(field=short_of_a_leaf)), "field returns {'u'"),
+        (lambda run: run(EP(0.1, 3, 3), model(field=short_of_a_leaf)), "field returns u .*, v "),
         (lambda run: run(EP(0.1, 3, 3), model(field=of_another_shape)), "must be like the states"),
         (lambda run: run(EP(0.1, 3, 3), model(CONTEXT)), "EP needs a σ of its argument alone"),
         (

@@ -212,6 +212,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Casting complex values")
 @pytest.mark.parametrize("name", [*HOLOMORPHIC, *OTHERS])
 def test_what_is_not_holomorphic_is_read_off_its_operations(name):
     function = {**HOLOMORPHIC, **OTHERS}[name]

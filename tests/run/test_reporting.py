@@ -64,6 +64,18 @@ def test_metrics_have_the_columns_in_order(tmp_path):
     assert rows[0][header.index("free_steps")] == "250"
 
 
+def test_a_run_has_columns_of_its_own_and_goes_on_with_them(tmp_path):
+    for epoch in (1, 2):
+        options = {"total_epochs": 2, "start_epoch": epoch, "more": ["free_messages"]}
+        with Reporter(tmp_path, **options) as reporter:
+            reporter.epoch(row(epoch, free_messages=epoch / 4))
+    metrics = read_metrics(tmp_path / "metrics.csv")
+    assert metrics["free_messages"] == [0.25, 0.5] and metrics["epoch"] == [1, 2]
+    assert scalars(tmp_path)["messages/free", 2] == 0.5
+    with pytest.raises(CheckpointError, match=r"metrics\.csv"):
+        Reporter(tmp_path, total_epochs=3, start_epoch=3)
+
+
 def test_float32_comes_back_bit_for_bit(tmp_path):
     bits = np.random.default_rng(0).integers(0, 2**32, 2000, dtype=np.uint32)
     values = bits.view(np.float32)

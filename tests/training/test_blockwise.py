@@ -1,4 +1,4 @@
-"""Blocks of EP joined by batch norm: their gradient, that of the net unrolled by hand; their runs."""
+"""Blocks of EP joined by batch norm: their gradient is that of the net unrolled; their runs."""
 
 import csv
 import dataclasses

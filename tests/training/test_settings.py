@@ -182,6 +182,23 @@ BAD = [
         {"system": "feedback", "feedback": 1.5},
         "config.feedback = 1.5: must be a number over 0 and at most 1",
     ),
+    ({"points": 1}, "config.points = 1: must be an integer of at least 2"),
+    (
+        {"ep_variant": "holomorphic"},
+        "config.ep_variant = 'holomorphic': phi takes no complex numbers (Conv: pool = 'max'",
+    ),
+    (
+        {"ep_variant": "holomorphic", "conv": "4 4 A 4 4 A 4 4", "conv_activation": "relu"},
+        "config.ep_variant = 'holomorphic': σ of conv1 (relu) uses `max` of complex numbers",
+    ),
+    (
+        {"ep_variant": "holomorphic", "precision": "bfloat16"},
+        "config.precision = 'bfloat16': must be another with ep_variant holomorphic",
+    ),
+    (
+        {"ep_variant": "holomorphic", "solver": "event_driven"},
+        "config.solver = 'event_driven': must be another with ep_variant holomorphic",
+    ),
     ({"t_nudge": -3}, "config.t_nudge = -3: must be an integer of at least 1"),
     ({"t_free": 2.5}, "config.t_free = 2.5: must be an integer"),
     ({"signal_layers": (1, 99)}, "must be different neuron layers out of 0, ..., 6"),
@@ -258,6 +275,14 @@ BAD = [
     ({"hidden": (2**31 - 1,)}, "too large, at most 2147483647 parameters in all"),
     ({"checkpoint_every": -1}, "config.checkpoint_every = -1: must be an integer of at least 0"),
     ({"on_divergence": "ask"}, "config.on_divergence = 'ask': must be one of stop, skip"),
+    (
+        {"task": "blocks", "optimizer": "bop"},
+        "config.optimizer = 'bop': must be another with task blocks",
+    ),
+    ({"flip_rate": 0.0}, "config.flip_rate = 0.0: must be a number over 0 and at most 1"),
+    ({"flip_threshold": 0.0}, "config.flip_threshold = 0.0: must be a number over 0"),
+    ({"scale_rate": -1.0}, "config.scale_rate = -1.0: must be a number of at least 0"),
+    ({"skips": 1.5}, "config.skips = 1.5: must be a number over 0 and at most 1"),
     ({"seed": -1}, "must be an integer from 0 to"),
 ]
 
