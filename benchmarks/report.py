@@ -62,6 +62,7 @@ BENCHMARKS = {
     "table3": Benchmark("Table 3: KD with and without a learned map", "paper.tables", True),
     "core": Benchmark("First runs", "paper.core"),
     "feedback": Benchmark("Weak feedback", "paper.feedback", True),
+    "systems": Benchmark("Systems of the literature on digits", "paper.systems"),
     "stencils": Benchmark("Points in β: real and complex", "paper.stencils", True),
     "step_time": Benchmark("Time of a step", "speed.step_time"),
     "graphs": Benchmark("Sweeps over a graph", "speed.graphs"),

@@ -1,4 +1,9 @@
-"""x"""
+"""A digit as a sequence of its 8 rows, retrieved by a projection layer (Bal & Sengupta 2023).
+
+On the validation split, seed 0: 0.983; an MLP of as many neurons on the same images, with output
+neurons and a squared error, has 0.983 too. Nothing tells where a row stands but `places`, which is
+not in the paper: without it 0.882 (with a rate of 0.02 for the projection; 0.976 with it there).
+"""
 
 from ml_collections import ConfigDict
 
@@ -12,14 +17,15 @@ def get_config() -> ConfigDict:
     config.system = "sequence"
     config.conv = ""
     config.hidden = (256,)
-    config.output_loss = "squared_error"
+    config.places = 2.0
+    config.gain = {"projection": 3.0, "default": 1.0}
     config.beta = 0.5
     config.t_free = 60
     config.t_nudge = 30
     config.relaxation = 1.0
     config.optimizer = "adam"
-    config.learning_rates = 0.002
+    config.learning_rates = {"projection": 0.005, "default": 0.002}
     config.weight_decay = 0.0
     config.batch_size = 32
-    config.epochs = 20
+    config.epochs = 100
     return config

@@ -115,9 +115,15 @@ def by_layer(mine: systems.System, images: int) -> dict[str, list[float]]:
 
 
 def measure(options: Options) -> Result:
-    """Free phases, gradients by layer, and all runs."""
+    """All runs, free phases, and gradients by layer."""
     scale = SCALES[options.scale]
-    result: Result = {"images": scale.images, "most_sweeps": scale.sweeps, "sweeps": {}}
+    rows = runs.train_all(options, specs(options.scale))
+    result: Result = {
+        "runs": rows,
+        "images": scale.images,
+        "most_sweeps": scale.sweeps,
+        "sweeps": {},
+    }
     for depth in HIDDEN:
         for ratio in scale.ratios:
             mine = systems.system(of_net(scale, depth, ratio))
@@ -126,8 +132,7 @@ def measure(options: Options) -> Result:
     nets = {r: systems.system(of_net(scale, DEEP, r)) for r in BY_LAYER}
     result["layers"] = {f"{r:g}": by_layer(mine, scale.images) for r, mine in nets.items()}
     result["names"] = list(mine.model.network.layer_names)
-    options.keep(result, finished=False)
-    return {**result, "runs": runs.train_all(options, specs(options.scale))}
+    return result
 
 
 def _count(sweeps: int | None, most: int) -> str:

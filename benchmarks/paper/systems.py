@@ -98,7 +98,8 @@ def feedforward(settings: Settings) -> Settings | None:
     if settings.task != "ep" or settings.system in WITHOUT_TWIN:
         return None
     plain: dict[str, Any] = {"system": "predictive_coding", "estimator": "backprop", "t_free": 0}
-    return dataclasses.replace(settings, **plain, solver="fixed", order="alternating")
+    plain |= {"solver": "fixed", "feedback": 1.0, "alignment": 0.0, "field_correction": True}
+    return dataclasses.replace(settings, **plain, ep_variant="centered")
 
 
 # Systems that are no graph of couplings: backpropagation in the same net means nothing there.

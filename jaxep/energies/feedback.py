@@ -10,7 +10,7 @@ layer has λ = 1: the loss nudges it as in the paper, where β_f is not scaled b
 Their own update, (ξ_{k+1}^β - ξ_{k+1}) ξ_kᵀ of the weights into layer k + 1, leaves λ out and takes
 ξ_k from the free phase. It is the exact one times ratio^(layers above), up to an error of the order
 of the ratio: by SGD the early layers hardly learn from it. λ multiplies the rounding of the states
-as well: float32 resolves up to λ of about 1e5 (benchmarks/results/feedback.json).
+as well: in an MLP of 12 layers of 64 float32 resolves λ up to about 1e5.
 """
 
 import dataclasses

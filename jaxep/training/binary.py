@@ -73,13 +73,18 @@ def binarise(params: Tree) -> Tree:
     def binary(label: str, leaf: jax.Array) -> jax.Array:
         if label == REST:
             return leaf
-        return jnp.where(leaf < 0, -1, 1).astype(leaf.dtype) * jnp.mean(jnp.abs(leaf))
+        return jnp.where(leaf < 0, -1, 1).astype(leaf.dtype) * _mean_size(leaf)
 
     return jax.tree.map(binary, kernels(params), params)
 
 
+def _mean_size(kernel: jax.Array) -> jax.Array:
+    """Of the weights that are there: those of a `Sparse` coupling that are not are 0."""
+    return jnp.sum(jnp.abs(kernel)) / jnp.maximum(jnp.count_nonzero(kernel), 1)
+
+
 def kernels(params: Tree) -> Tree:
-    """ "kernel" for each leaf of that name and "rest" for the others, as `optax.partition` wants."""
+    """KERNEL for each leaf of that name and REST for the others, as `optax.partition` wants."""
 
     def label(path: tuple, leaf: Any) -> str:
         return KERNEL if path and getattr(path[-1], "key", None) == "kernel" else REST

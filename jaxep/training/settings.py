@@ -144,11 +144,11 @@ class Settings:
             if not rule.test(value):
                 raise refuse(key, given, f"must be {rule.allowed}")
             object.__setattr__(self, key, value)
+        if self.optimizer == "bop" and self.task != "ep":
+            raise refuse("optimizer", self.optimizer, f"must be another with task {self.task}")
         # The images of a file or of the caller of `fit` are not known yet: the network is built
         # once they are.
         check_network(self, *_shapes(self.dataset))
-        if self.optimizer == "bop" and self.task != "ep":
-            raise refuse("optimizer", self.optimizer, f"must be another with task {self.task}")
         if self.task != "teacher":
             _check_estimator(self)
 

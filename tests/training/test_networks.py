@@ -56,6 +56,15 @@ NETWORKS = [
             *("fc1", "fc2", "image_fc2", "output", "fc1_output", "image_output"),
         ],
     ),
+    ({"system": "sequence", "conv": "", "hidden": (6,)}, ["projection", "fc1", "readout"]),
+    (
+        {"system": "energy_transformer", "conv": "", "hidden": ()},
+        ["embed", "position", "query", "key", "memory", "readout"],
+    ),
+    (
+        {"system": "energy_transformer", "conv": "", "hidden": (), "heads": 0},
+        ["embed", "position", "memory", "readout"],
+    ),
 ]
 
 
@@ -76,3 +85,34 @@ def test_layers_of_a_signal_are_named_or_numbered():
     assert Settings(signal_layers=("res1_b", 3), **keys).signal == "kd"
     with pytest.raises(UserError, match=r"must be out of \[2, 3\]"):
         Settings(signal_layers=(0,), **keys)
+
+
+TOKENS = {
+    "sequence": {"conv": "", "hidden": (6,), "system": "sequence"},
+    "transformer": {"conv": "", "hidden": (), "system": "energy_transformer"},
+}
+REFUSED = [
+    ("sequence", {"conv": "4"}, "config.conv = '4': must be empty with system sequence, whose"),
+    ("sequence", {"hidden": ()}, "config.hidden = (): a network needs a hidden layer"),
+    ("sequence", {"wiring": "all"}, "config.wiring = 'all': must be chain with system sequence"),
+    ("transformer", {"hidden": (3,)}, "config.hidden = (3,): must be () with system energy_tr"),
+    ("transformer", {"heads": 3}, "config.heads = 3: must divide dim = 64, or be 0"),
+    ("transformer", {"dim": 2**31 - 1, "heads": 1}, "config.dim = 2147483647: too large, at most"),
+    ("transformer", {"output_loss": "squared_error"}, "must be cross_entropy with system energy_"),
+    ("transformer", {"gain": {"value": 1.0, "default": 1.0}}, "there is no weight value; there"),
+]
+
+
+@pytest.mark.parametrize(("kind", "changes", "message"), REFUSED)
+def test_systems_over_tokens_refuse_what_they_do_not_build(kind, changes, message):
+    with pytest.raises(UserError) as error:
+        Settings(dataset="digits", learning_rates=0.1, **{**TOKENS[kind], **changes})
+    assert message in str(error.value)
+
+
+def test_a_signal_reads_tokens():
+    keys = {"dataset": "digits", "learning_rates": 0.1, "signal": "le"}
+    settings = Settings(signal_layers=("tokens",), **keys, **TOKENS["transformer"])
+    assert signal_layers(settings, network(settings)) == ("tokens",)
+    settings = Settings(signal_layers=(0, "fc1"), **keys, **TOKENS["sequence"])
+    assert signal_layers(settings, network(settings)) == ("projection", "fc1")
