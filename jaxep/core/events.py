@@ -4,7 +4,8 @@
 
 The sum s of what a neuron has sent is all that others know of it; what rounding leaves goes into
 the next message. This is the code of O'Connor & Welling 2016 (arXiv 1611.02024) in a network with
-an energy. The published systems send single bits, and so must average over time:
+an energy. The published systems send single bits, and so must average over time (of the last two
+the abstracts were read, of the first the code):
 
 - O'Connor, Gavves & Welling 2019 (PMLR 89:1516, "Training a spiking neural network with EP", code
   QUVA-Lab/spiking-equilibrium-prop): the bits are the sigma-delta modulation of
