@@ -164,7 +164,7 @@ def test_a_corrupt_checkpoint_is_refused(finished, tmp_path):
 BAD = [
     ({"nonsense": 1}, "nonsense"),
     ({"beta": "abc"}, "beta"),
-    ({"t_free": 0}, "config.t_free = 0: must be an integer of at least 1"),
+    ({"t_free": 0}, "config.t_free = 0: must be at least 1 where system is not predictive"),
     ({"beta": 0.0}, "config.beta = 0.0: must be a number over 0"),
     ({"signal_layers": "(9,)"}, "config.signal_layers = (9,): must be different neuron layers"),
     ({"learning_rates": "(0.1,)"}, "must be 4 numbers"),
