@@ -1,4 +1,8 @@
-"""A predictive coding net on CIFAR-10: VGG-7's convolutions at half width (Kerjan et al. 2026)."""
+"""A predictive coding net on CIFAR-10: VGG-7's convolutions at half width (Kerjan et al. 2026).
+
+Not trained to the end yet: 59.7 % of the test images after the first epoch, 320 s on a shared core.
+With gain 1.7 the first updates overflow.
+"""
 
 from ml_collections import ConfigDict
 
