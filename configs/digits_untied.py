@@ -7,8 +7,7 @@ these settings in all four runs:
     field_correction True            98.6 %          96.9 %
     field_correction False           90.3 %          87.2 %
 
-The penalty makes the kernels of both directions one, whose mean is smaller than either: it learns
-later. Without an energy the free phase need not settle: with relaxation 1 the sweeps end at a
+Without an energy the free phase need not settle: with relaxation 1 the sweeps end at a
 residual of 6e-2 and 97.2 % (alignment 0.01, rate 0.06, 16 epochs: 9e-4), with 0.6 at 1e-2.
 """
 

@@ -34,3 +34,12 @@ def states_of(model, batch, seed=0, dtype=jnp.float64):
         name: jnp.asarray(rng.uniform(size=(batch, *shape)), dtype)
         for name, shape in model.network.shapes.items()
     }
+
+
+def bright_rows(labels, shape, seed):
+    """Images [n, *shape] of noise, with two bright rows whose place is the label of three."""
+    images = np.random.default_rng(seed).integers(0, 120, (len(labels), *shape), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        first = shape[0] // 3 * label
+        image[first : first + 2] += 120
+    return images

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxep.core import checks
-from jaxep.core.energy import Energy, begin
+from jaxep.core.energy import Dynamics, begin
 from jaxep.core.estimators import Aux, Batch, ValueAndGrad, ep_gradient, mean_loss
 from jaxep.core.solvers import Solution, Solver, as_solver, relative_residual
 from jaxep.core.stencils import Stencil, one_sided, random_sign
@@ -63,7 +63,7 @@ class ContinualEP:
         object.__setattr__(self, "nudge", as_solver(self.nudge))
         checks.at_least_one("ContinualEP: steps of nudge", as_solver(self.nudge).steps)
 
-    def value_and_grad(self, energy: Energy) -> ValueAndGrad:
+    def value_and_grad(self, energy: Dynamics) -> ValueAndGrad:
         """See `estimators`: (params, (x, targets), key, start=None) -> (loss, grads, Aux)."""
 
         def estimate(params: Tree, batch: Batch, key: jax.Array, start: Tree | None = None):
@@ -78,7 +78,7 @@ class ContinualEP:
         return estimate
 
     def _nudged_phase(
-        self, energy: Energy, params: Tree, batch: Batch, free: Tree, beta: jax.Array
+        self, energy: Dynamics, params: Tree, batch: Batch, free: Tree, beta: jax.Array
     ) -> tuple[Tree, Solution]:
         """(the sum of the steps' contrasts, the end of the phase)."""
         (x, targets), solver = batch, as_solver(self.nudge)

@@ -7,7 +7,7 @@ dynamics need beside them.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,19 @@ from jaxep.core import checks
 from jaxep.core.activations import hard_sigmoid
 
 Tree = Any
+
+
+class Dynamics(Protocol):
+    """What solvers and estimators ask of a model; `Energy` and `VectorField` are two."""
+
+    @property
+    def loss(self) -> Callable[[Tree, Tree, Tree], jax.Array]: ...
+    @property
+    def init_states(self) -> Callable[[Any, Tree, Tree], Tree]: ...
+    @property
+    def activation(self) -> Any: ...
+    @property
+    def blocks(self) -> Any: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +103,7 @@ def phi_aug(
     return jnp.sum(phi) - beta * total_loss(energy, params, states, targets)
 
 
-def total_loss(energy: Energy, params: Tree, states: Tree, targets: Tree) -> jax.Array:
+def total_loss(energy: Dynamics, params: Tree, states: Tree, targets: Tree) -> jax.Array:
     """L_Total summed over the batch, a scalar.
 
     Raises:
@@ -125,7 +138,7 @@ def phi_per_sample(energy: Energy, params: Tree, x: Tree, states: Tree) -> jax.A
     return phi
 
 
-def initial_states(energy: Energy, key: jax.Array | None, params: Tree, x: Tree) -> Tree:
+def initial_states(energy: Dynamics, key: jax.Array | None, params: Tree, x: Tree) -> Tree:
     """The states at the start of a free phase, checked.
 
     Args:
@@ -151,7 +164,9 @@ def initial_states(energy: Energy, key: jax.Array | None, params: Tree, x: Tree)
     return checks.check_states(jax.vmap(of_one)(key, x), x)
 
 
-def begin(energy: Energy, params: Tree, x: Tree, key: jax.Array | None, start: Tree | None) -> Tree:
+def begin(
+    energy: Dynamics, params: Tree, x: Tree, key: jax.Array | None, start: Tree | None
+) -> Tree:
     """The checked states at the start of a free phase: `start`, or `initial_states` where None."""
     if start is None:
         return initial_states(energy, key, params, x)

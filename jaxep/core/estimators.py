@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxep.core import checks, holomorphic
-from jaxep.core.energy import Energy, begin, phi_aug, total_loss
+from jaxep.core.energy import Dynamics, begin, phi_aug, total_loss
 from jaxep.core.solvers import Solution, Solver, as_solver, relative_residual
 from jaxep.core.stencils import STENCILS, Stencil, centered
 from jaxep.core.sweep import Objective, Sweep, Tree, free_objective
@@ -47,7 +47,7 @@ class ValueAndGrad(Protocol):
     ) -> tuple[jax.Array, Tree, Aux]: ...
 
 
-def mean_loss(energy: Energy, params: Tree, states: Tree, targets: Tree) -> jax.Array:
+def mean_loss(energy: Dynamics, params: Tree, states: Tree, targets: Tree) -> jax.Array:
     """L_Total averaged over the batch, a scalar."""
     return total_loss(energy, params, states, targets) / checks.batch_size(states)
 
@@ -81,7 +81,7 @@ class EP:
         object.__setattr__(self, "free", as_solver(self.free))
         object.__setattr__(self, "nudge", as_solver(self.nudge))
 
-    def value_and_grad(self, energy: Energy) -> ValueAndGrad:
+    def value_and_grad(self, energy: Dynamics) -> ValueAndGrad:
         """See the module: (params, (x, targets), key, start=None) -> (loss, grads, Aux)."""
 
         def estimate(params: Tree, batch: Batch, key: jax.Array, start: Tree | None = None):
@@ -183,7 +183,7 @@ class BPTT:
         object.__setattr__(self, "free", free)
         object.__setattr__(self, "unrolled", unrolled)
 
-    def value_and_grad(self, energy: Energy) -> ValueAndGrad:
+    def value_and_grad(self, energy: Dynamics) -> ValueAndGrad:
         """See the module: (params, (x, targets), key, start=None) -> (loss, grads, Aux)."""
         solver, unrolled = as_solver(self.free), self.unrolled
         assert unrolled is not None

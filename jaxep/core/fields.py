@@ -32,7 +32,7 @@ import jax.numpy as jnp
 
 from jaxep.core import blocks, checks
 from jaxep.core.activations import ContextualActivation, hard_sigmoid
-from jaxep.core.energy import total_loss
+from jaxep.core.energy import Dynamics, total_loss
 from jaxep.core.estimators import EP, Batch, ValueAndGrad, ep_gradient
 from jaxep.core.solvers import Solution
 from jaxep.core.stencils import Stencil
@@ -226,7 +226,7 @@ def _(
     def contrast(params: Tree) -> jax.Array:
         drive = energy.arguments(*energy.prepare(params, x), free)
         inner = jax.tree.map(lambda d, g: jnp.sum(d * g), delta, drive)
-        loss = total_loss(energy, params, free, batch[1])  # type: ignore[arg-type]
+        loss = total_loss(energy, params, free, batch[1])
         return (loss - sum(jax.tree.leaves(inner))) / checks.batch_size(free)
 
     return jax.grad(contrast)(params)
@@ -248,7 +248,7 @@ class FieldEP(EP):
 
     corrected: bool = True
 
-    def value_and_grad(self, energy: Any) -> ValueAndGrad:
+    def value_and_grad(self, energy: Dynamics) -> ValueAndGrad:
         """See `estimators`: (params, (x, targets), key, start=None) -> (loss, grads, Aux).
 
         Raises:
@@ -257,7 +257,7 @@ class FieldEP(EP):
         if not isinstance(energy, VectorField):
             given = type(energy).__name__
             raise ValueError(f"FieldEP takes a VectorField, not a {given}: EP takes an Energy")
-        return super().value_and_grad(energy)  # type: ignore[arg-type]
+        return super().value_and_grad(energy)
 
     def nudged(self, objective: Any, free: Tree, targets: Tree, beta: jax.Array) -> Solution:
         """The nudged phases from the free equilibrium, see `EP.nudged`."""

@@ -1,7 +1,7 @@
 """Φ of complex states: holomorphic EP, and what is not holomorphic, read off its operations.
 
 Laborieux & Zenke 2022 (arXiv 2209.00530) nudge by β e^{iθ} and read dL/dw as the first Fourier
-coefficient of ∂Φ_Aug/∂w over θ, by Cauchy's formula: see `estimators.holomorphic`. It holds where
+coefficient of ∂Φ_Aug/∂w over θ, by Cauchy's formula: see `stencils.holomorphic`. It holds where
 Φ, the loss and σ are holomorphic functions of the states.
 """
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxep.core import checks
 from jaxep.core.activations import is_rising
-from jaxep.core.energy import Energy, begin
+from jaxep.core.energy import Dynamics, begin
 from jaxep.core.estimators import Aux, Batch, ValueAndGrad, mean_loss
 from jaxep.core.solvers import Settled, Solution, Solver, as_solver, relative_residual
 from jaxep.core.sweep import Objective, Sweep, Tree, free_objective
@@ -44,7 +44,7 @@ class Implicit:
         checks.between("Implicit: tol", self.tol, 0, 1)
         checks.at_least_one("Implicit: steps", self.steps)
 
-    def value_and_grad(self, energy: Energy) -> ValueAndGrad:
+    def value_and_grad(self, energy: Dynamics) -> ValueAndGrad:
         """See the module: (params, (x, targets), key, start=None) -> (loss, grads, Aux)."""
 
         def estimate(params: Tree, batch: Batch, key: jax.Array, start: Tree | None = None):
@@ -114,7 +114,7 @@ class Backprop:
 
     free: Solver | int = Settled()
 
-    def value_and_grad(self, energy: Energy) -> ValueAndGrad:
+    def value_and_grad(self, energy: Dynamics) -> ValueAndGrad:
         """See `estimators`: (params, (x, targets), key, start=None) -> (loss, grads, Aux)."""
 
         def estimate(params: Tree, batch: Batch, key: jax.Array, start: Tree | None = None):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxep.core import checks
-from jaxep.core.energy import Energy, begin
+from jaxep.core.energy import Dynamics, begin
 from jaxep.core.sweep import ORDERS, Objective, Sweep, SweepState, Tree, free_objective
 
 
@@ -177,7 +177,7 @@ def as_solver(solver: Solver | int) -> Solver:
 
 
 def equilibrium(
-    energy: Energy,
+    energy: Dynamics,
     solver: Solver | int,
     params: Tree,
     x: Tree,

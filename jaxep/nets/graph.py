@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from jaxep.core import blocks
 from jaxep.core.energy import FastPhi
-from jaxep.nets.parts import STARTS as STARTS
 from jaxep.nets.parts import Edge, Input, Layer, Shape, check_parts, first_states
 from jaxep.nets.pools import known
 from jaxep.nets.weights import typed_as, with_bias

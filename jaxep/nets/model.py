@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxep.core.energy import Energy
-from jaxep.nets.graph import STARTS, Params, States
+from jaxep.nets.graph import Params, States
 from jaxep.nets.heads import Head, Targets
-from jaxep.nets.parts import Shape
+from jaxep.nets.parts import STARTS, Shape
 
 
 class Net(Protocol):

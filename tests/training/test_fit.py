@@ -14,22 +14,16 @@ import pytest
 
 from jaxep.run.errors import CheckpointError, DataError, SettingsError
 from jaxep.training import Settings, fit, from_arrays, load_run
+from tests.draws import bright_rows
 
 ROOT = Path(__file__).parents[2]
 SHAPE, CLASSES = (9, 7), 3
 
 
-def images_of(labels, seed):
-    """Noise, with a bright row whose place is the label."""
-    images = np.random.default_rng(seed).integers(0, 120, (len(labels), *SHAPE), np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        image[3 * label : 3 * label + 2] += 120
-    return images
-
-
 def data_of(seed=0):
     train, test = np.arange(48) % CLASSES, np.arange(18) % CLASSES
-    return from_arrays(images_of(train, seed), train, images_of(test, seed + 1), test)
+    images = bright_rows(train, SHAPE, seed), bright_rows(test, SHAPE, seed + 1)
+    return from_arrays(images[0], train, images[1], test)
 
 
 SETTINGS = Settings(

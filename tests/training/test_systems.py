@@ -10,21 +10,15 @@ import pytest
 from jaxep.training import Settings, fit, from_arrays, load_run
 from jaxep.training.loop import make_task
 from jaxep.training.steps import evaluate, init_state, train_chunk
+from tests.draws import bright_rows
 
 SHAPE, CLASSES = (8, 8), 3
 
 
 def data_of():
-    """Noise, with two bright rows whose place is the label."""
-
-    def images_of(labels, seed):
-        images = np.random.default_rng(seed).integers(0, 120, (len(labels), *SHAPE), np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            image[2 * label : 2 * label + 2] += 120
-        return images
-
     train, test = np.arange(60) % CLASSES, np.arange(30) % CLASSES
-    return from_arrays(images_of(train, 0), train, images_of(test, 1), test)
+    images = bright_rows(train, SHAPE, 0), bright_rows(test, SHAPE, 1)
+    return from_arrays(images[0], train, images[1], test)
 
 
 DATA = data_of()
