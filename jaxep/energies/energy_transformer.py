@@ -32,7 +32,7 @@ from jaxep.core.energy import FastPhi
 from jaxep.energies.sequence import rows
 from jaxep.nets.graph import Params, States
 from jaxep.nets.parts import first_states
-from jaxep.nets.weights import Shape, uniform_init
+from jaxep.nets.weights import Gain, Shape, gain_of, uniform_init
 
 NAME = "tokens"
 
@@ -72,7 +72,7 @@ class EnergyTransformer:
     head_dim: int
     memories: int
     scale: float | None = None
-    gain: float | Mapping[str, float] = 1.0
+    gain: Gain = 1.0
 
     def __post_init__(self) -> None:
         for size in ("tokens", "features", "dim", "head_dim", "heads", "memories"):
@@ -130,9 +130,7 @@ class EnergyTransformer:
 
     def gain_of(self, name: str) -> float:
         """The gain of a weight by name."""
-        if isinstance(self.gain, Mapping):
-            return self.gain.get(name, self.gain.get("default", 1.0))
-        return self.gain
+        return gain_of(self.gain, name)
 
     def init_params(self, keys: Iterable[jax.Array], dtype=jnp.float32) -> Params:
         """{"edges": {weight: {"kernel"}}, "layers": {}}; a key for each weight."""

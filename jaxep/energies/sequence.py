@@ -30,7 +30,7 @@ from jaxep.nets.builders import INPUT, mlp
 from jaxep.nets.couplings import Coupling
 from jaxep.nets.graph import Edge, Input, Layer, Loop, Network
 from jaxep.nets.model import Model
-from jaxep.nets.weights import Params, Shape, uniform_init
+from jaxep.nets.weights import Gain, Params, Shape, gain_of, uniform_init
 
 NAME = "projection"
 # In what `prepare` makes of x, beside the drives of the edges, which have other names.
@@ -109,7 +109,7 @@ def sequence(
     scale: float | None = None,
     places: float = 0.0,
     activation: Callable[[jax.Array], jax.Array] = hard_sigmoid,
-    gain: float | Mapping[str, float] = 1.0,
+    gain: Gain = 1.0,
     **options: Any,
 ) -> Model:
     """A projection layer over the tokens of the input, and a chain of dense layers on it.
@@ -133,16 +133,15 @@ def sequence(
     coupling = EachToken(shape, places)
     scale = 1 / math.sqrt(coupling.out_shape[1]) if scale is None else scale
     checks.between("scale", scale, 0, math.inf)
-    gains = gain if isinstance(gain, Mapping) else {"default": gain}
-    own = gains.get(NAME, gains.get("default", 1.0))
-    options |= {"gain": {name: number for name, number in gains.items() if name != NAME}}
+    named = gain if isinstance(gain, Mapping) else {"default": gain}
+    options |= {"gain": {name: number for name, number in named.items() if name != NAME}}
     chain = mlp(hidden, coupling.out_shape, num_classes, activation=activation, **options)
     first, *others = chain.network.edges
     network = SequenceNetwork(
         (Input(INPUT, shape),),
         (Layer(NAME, coupling.out_shape, retrieval(scale)), *chain.network.layers),
         (
-            Edge(INPUT, NAME, coupling, NAME, own),
+            Edge(INPUT, NAME, coupling, NAME, gain_of(gain, NAME)),
             dataclasses.replace(first, lower=NAME),
             *others,
         ),

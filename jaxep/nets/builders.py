@@ -26,6 +26,7 @@ from jaxep.nets.graph import Edge, Input, Layer, Network, Shape
 from jaxep.nets.model import Model
 from jaxep.nets.sparse import Sparse
 from jaxep.nets.specs import ConvSpec, named_specs
+from jaxep.nets.weights import Gain, gain_of
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "hard_sigmoid": hard_sigmoid,
@@ -40,7 +41,6 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "linear": linear,
 }
 INPUT = "image"
-Gain = float | Mapping[str, float]
 
 
 @dataclasses.dataclass
@@ -68,9 +68,7 @@ class _Draft:
         self.edges.append(Edge(lower, upper, coupling, name, self.gain_of(name)))
 
     def gain_of(self, name: str) -> float:
-        if isinstance(self.gain, Mapping):
-            return self.gain.get(name, self.gain.get("default", 1.0))
-        return self.gain
+        return gain_of(self.gain, name)
 
     def model(self, classes: int, output: str, activation: Any) -> Model:
         """The network with the head of its output."""

@@ -1,6 +1,7 @@
 """Kernels and biases: how they start, and how a bias is added."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -10,6 +11,13 @@ from jaxep.core.holomorphic import complex_type
 
 Params = dict[str, jax.Array]
 Shape = tuple[int, ...]
+# A number for all weights, or one by the name of each and "default" for the others.
+Gain = float | Mapping[str, float]
+
+
+def gain_of(gain: Gain, name: str) -> float:
+    """The gain of a weight by name; 1 where neither it nor a default is there."""
+    return gain.get(name, gain.get("default", 1.0)) if isinstance(gain, Mapping) else gain
 
 
 def uniform_init(key: jax.Array, shape: Shape, fan_in: int, gain: float, dtype) -> jax.Array:

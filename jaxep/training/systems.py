@@ -22,6 +22,7 @@ from jaxep.nets.builders import ACTIVATIONS, hopfield, vgg
 from jaxep.nets.heads import readout
 from jaxep.nets.model import Model
 from jaxep.nets.specs import parse_conv
+from jaxep.nets.weights import gain_of
 from jaxep.training.rules import refuse
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ def transformer(settings: Settings, image_shape: ImageShape, num_classes: int, g
         {name: each for name, each in gain.items() if name != "readout"} if named else gain,
     )
     (layer,) = network.layer_names
-    outside = gain["readout"] if named else gain
-    return Model(network, (readout(layer, network.shapes[layer], num_classes, outside),))
+    head = readout(layer, network.shapes[layer], num_classes, gain_of(gain, "readout"))
+    return Model(network, (head,))
 
 
 def _check_tokens(settings: Settings) -> None:
