@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxep.run import plots
+from jaxep.run import figures, plots
 from jaxep.run.reporting import METRIC_COLUMNS
 
 
@@ -22,10 +22,10 @@ def _no_warning():
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures saved while a test runs."""
-    figures = []
-    save = plots._save
-    monkeypatch.setattr(plots, "_save", lambda f, path: (figures.append(f), save(f, path)))
-    return figures
+    saved = []
+    save = figures._save
+    monkeypatch.setattr(figures, "_save", lambda f, path: (saved.append(f), save(f, path)))
+    return saved
 
 
 def metrics(epochs, **columns):
