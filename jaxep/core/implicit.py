@@ -54,12 +54,12 @@ class Implicit:
             free = as_solver(self.free).run(objective, states)
             loss_of = functools.partial(mean_loss, energy)
             slope = jax.grad(loss_of, argnums=1)(params, free.states, targets)
-            adjoint, residual = self._adjoint(objective, slope, free.states)
+            adjoint, residual = self.adjoint(objective, slope, free.states)
 
             def contrast(params: Tree) -> jax.Array:
-                moved = _transition(free_objective(energy, params, x), free.states)(free.states)
-                inner = jax.tree.map(lambda a, b: jnp.sum(a * b), moved, adjoint)
-                return loss_of(params, free.states, targets) + sum(jax.tree.leaves(inner))
+                objective = free_objective(energy, params, x)
+                inner = inner_transition(objective, free.states, adjoint)
+                return loss_of(params, free.states, targets) + inner
 
             loss = loss_of(params, free.states, targets)
             solve = Solution(adjoint, jnp.zeros((), jnp.int32), residual)
@@ -67,7 +67,7 @@ class Implicit:
 
         return estimate
 
-    def _adjoint(self, objective: Objective, slope: Tree, states: Tree) -> tuple[Tree, jax.Array]:
+    def adjoint(self, objective: Objective, slope: Tree, states: Tree) -> tuple[Tree, jax.Array]:
         """λ at `states`, and the relative residual of the system that was solved."""
         rising = all(is_rising(sigma) for sigma in objective.activations(states))
         if objective.symmetric and rising:
@@ -129,6 +129,13 @@ class Backprop:
             return loss, grads, Aux(Solution(states, jnp.zeros((), jnp.int32), nothing))
 
         return estimate
+
+
+def inner_transition(objective: Objective, states: Tree, adjoint: Tree) -> jax.Array:
+    """<F(ξ), λ>, whose gradient in what F depends on is the loss's through the equilibrium ξ."""
+    moved = _transition(objective, states)(states)
+    inner = jax.tree.map(lambda a, b: jnp.sum(a * b), moved, adjoint)
+    return functools.reduce(jnp.add, jax.tree.leaves(inner))
 
 
 def _transition(objective: Objective, states: Tree) -> Sweep:

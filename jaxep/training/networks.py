@@ -29,7 +29,12 @@ Shape = tuple[int, ...]
 LARGEST_NETWORK = 2**31 - 1
 # In a value by the names of weights: of all that are not named.
 DEFAULT = "default"
-WITH_BLOCKS = {"signal": "none", "estimator": "ep", "precision": "float32", "micro_batch": 0}
+WITH_BLOCKS: dict[str, tuple[Any, ...]] = {
+    "signal": ("none",),
+    "estimator": ("ep", "implicit"),
+    "precision": ("float32",),
+    "micro_batch": (0,),
+}
 
 
 def build_model(
@@ -223,8 +228,9 @@ def _check_holomorphic(settings: Settings, image_shape: ImageShape, model: Model
 def _check_whole_batch(settings: Settings) -> None:
     """Blocks are layers of a net that backpropagates, whose batch norm wants its batch whole."""
     for key, allowed in WITH_BLOCKS.items():
-        if getattr(settings, key) != allowed:
-            raise refuse(key, getattr(settings, key), f"must be {allowed} with task blocks")
+        if (value := getattr(settings, key)) not in allowed:
+            told = " or ".join(str(one) for one in allowed)
+            raise refuse(key, value, f"must be {told} with task blocks")
 
 
 def _check_teacher(

@@ -8,7 +8,17 @@ import pytest
 from chex import assert_trees_all_close
 
 import jaxep
-from jaxep import EP, Energy, Fixed, Tolerance, centered, holomorphic, one_sided, random_sign
+from jaxep import (
+    EP,
+    Energy,
+    Fixed,
+    Implicit,
+    Tolerance,
+    centered,
+    holomorphic,
+    one_sided,
+    random_sign,
+)
 
 IN, HIDDEN, TOP, CLASSES, BATCH, SEEDS = 6, 7, 5, 3, 8, 3
 
@@ -123,6 +133,13 @@ def test_the_gradient_through_two_blocks_is_that_of_the_unrolled_net(stencil, or
     assert errors[-1] < 0.1
 
 
+def test_implicit_in_the_place_of_ep_is_exact():
+    solver = Tolerance(200, "alternating", tol=1e-15)
+    layer = jaxep.layer(ENERGY, Implicit(solver, tol=1e-12))
+    gradient = jax.jit(jax.grad(lambda *of: net_loss(layer, *of), argnums=(0, 1)))
+    assert_trees_all_close(gradient(variables_of(0), inputs()), exact(), rtol=1e-8, atol=1e-12)
+
+
 def test_seeds_may_be_vmapped_and_a_random_sign_needs_a_key():
     variables = jax.tree.map(lambda *v: jnp.stack(v), *[variables_of(s) for s in range(SEEDS)])
     estimate, keys = estimator(random_sign), jax.random.split(jax.random.key(0), SEEDS)
@@ -198,7 +215,7 @@ def test_integer_inputs_and_states_of_any_tree():
 
 
 def test_what_is_no_block_is_refused():
-    with pytest.raises(ValueError, match="layer: ep = 0.1: must be an EP"):
+    with pytest.raises(ValueError, match="layer: ep = 0.1: must be an EP or an Implicit"):
         jaxep.layer(ENERGY, 0.1)
     with pytest.raises(ValueError, match="layer: energy = 'net': must be an Energy"):
         jaxep.layer("net", EP(0.1, 5, 5))
