@@ -1,0 +1,1 @@
+"""The commands of `jaxep`, a file each: a function of its name takes the words after it."""
