@@ -54,6 +54,19 @@ def figure(path: StrPath, width: float, height: float) -> Iterator[Figure]:
         _save(figure, path)
 
 
+@contextmanager
+def grid(path: StrPath, title: str, count: int) -> Iterator[list[Axes]]:
+    """So many panels under a title, in up to three columns, saved as `path` afterwards."""
+    columns = 2 if count == 4 else min(count, 3)
+    rows = -(-count // columns)
+    with figure(path, 4.4 * columns, 3.6 * rows + 0.4) as page:
+        page.suptitle(title)
+        places = list(page.subplots(rows, columns, squeeze=False).flat)
+        for axes in places[count:]:
+            axes.remove()
+        yield places[:count]
+
+
 def _save(figure: Figure, path: StrPath) -> None:
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_figure(png, format="png", dpi=_DPI)

@@ -7,9 +7,11 @@ import warnings
 from typing import Any
 
 from jaxep.run import console
-from jaxep.run.errors import reason
+from jaxep.run.about import about
+from jaxep.run.errors import CheckpointError, reason
 from jaxep.run.files import StrPath, local_path
 from jaxep.run.reporting import read_layers, read_metrics, write_summary
+from jaxep.run.workdir import read_config
 
 PICTURES = ("curves.png", "layers.png")
 
@@ -37,11 +39,20 @@ def draw(workdir: StrPath) -> None:
             # Matplotlib takes a second to import, and a run that fails early needs none of it.
             from jaxep.run import plots
 
-            plots.curves(read_metrics(workdir / "metrics.csv"), workdir / "curves.png")
-            plots.layers(read_layers(workdir / "layers.csv"), workdir / "layers.png")
+            run = about(_config(workdir))
+            plots.curves(read_metrics(workdir / "metrics.csv"), workdir / "curves.png", run)
+            plots.layers(read_layers(workdir / "layers.csv"), workdir / "layers.png", run)
     except Exception as error:  # fonts, settings, a library: none of it is worth a trained run
         what = f"{type(error).__name__}: {reason(error)}"
         console.warn(f"the pictures of {workdir} cannot be drawn ({what})")
+
+
+def _config(workdir: StrPath) -> dict[str, Any]:
+    """The run's settings; {} where they cannot be read: pictures need none."""
+    try:
+        return read_config(workdir)
+    except CheckpointError:
+        return {}
 
 
 def finished(workdir: StrPath, epochs: int) -> dict[str, Any] | None:

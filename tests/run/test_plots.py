@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxep.run import figures, plots
+from jaxep.run.about import About
 from jaxep.run.reporting import METRIC_COLUMNS
 
 
@@ -56,10 +57,10 @@ def is_picture(path, width, height):
         return image.format == "PNG" and near and spread > 5
 
 
-@pytest.mark.parametrize("epochs", [1, 3, 250])
+@pytest.mark.parametrize("epochs", [2, 3, 250])
 def test_curves_show_every_column(tmp_path, drawn, epochs):
     plots.curves(metrics(epochs), tmp_path / "curves.png")
-    assert is_picture(tmp_path / "curves.png", 1560, 840)
+    assert is_picture(tmp_path / "curves.png", 1584, 912)
     panels = lines(drawn[0])
     assert {title: set(drawn) for title, drawn in panels.items()} == {
         "loss": {"train", "test"},
@@ -71,8 +72,26 @@ def test_curves_show_every_column(tmp_path, drawn, epochs):
     }
     # Accuracies are fractions in the table and percent in the picture.
     np.testing.assert_allclose(panels["accuracy"]["test"][0], (1, 100))
-    if epochs == 1:
-        assert all(line.get_marker() == "." for ax in drawn[0].axes for line in ax.get_lines())
+
+
+def test_one_epoch_is_a_dot(tmp_path, drawn):
+    plots.curves(metrics(1), tmp_path / "curves.png")
+    assert set(lines(drawn[0])) == {"loss", "accuracy", "residual"}
+    assert all(line.get_marker() == "." for ax in drawn[0].axes for line in ax.get_lines())
+
+
+def test_settings_that_stay_the_same_are_told_in_words(tmp_path, drawn):
+    same = {"kappa": [2.0] * 3, "free_steps": [16.0] * 3, "nudge_steps": [8.0] * 3}
+    run = About("digits_le: digits", True, {"free_residual": 1e-3})
+    plots.curves(metrics(3, **same, test_loss=[1.0] * 3), tmp_path / "curves.png", run)
+    panels = lines(drawn[0])
+    # A loss that stays the same is a result.
+    assert set(panels) == {"loss", "accuracy", "residual", "learning rate"}
+    assert set(panels["loss"]) == {"train (augmented images)", "test"}
+    assert set(panels["residual"]) == {"free", "tolerance, free", "nudged"}
+    np.testing.assert_array_equal(np.array(panels["residual"]["tolerance, free"])[:, 1], 1e-3)
+    title = drawn[0].get_suptitle()
+    assert title == "digits_le: digits\nthroughout: 16 free + 8 nudged steps, κ 2"
 
 
 def test_curves_of_a_teacher_and_of_a_run_with_gaps(tmp_path, drawn):
@@ -80,24 +99,30 @@ def test_curves_of_a_teacher_and_of_a_run_with_gaps(tmp_path, drawn):
     table = metrics(3, kappa=none, free_steps=none, nudge_steps=none, free_residual=none)
     plots.curves({**table, "nudge_residual": zero, "train_loss": gaps}, tmp_path / "curves.png")
     panels = lines(drawn[0])
-    assert panels["κ"] == panels["steps"] == {}
+    assert set(panels) == {"loss", "accuracy", "residual", "learning rate"}
     assert set(panels["residual"]) == {"nudged"}
     np.testing.assert_array_equal(panels["loss"]["train"][:, 1], [np.nan, np.nan, 0.5])
 
 
-def test_layers_show_three_epochs(tmp_path, drawn):
-    plots.layers(layer_rows(30, 13), tmp_path / "layers.png")
-    assert is_picture(tmp_path / "layers.png", 1560, 504)
+@pytest.mark.parametrize(("epochs", "shown"), [(30, (1, 15, 30)), (3, (1, 2, 3)), (2, (1, 2))])
+def test_layers_show_the_first_epoch_the_middle_and_the_last(tmp_path, drawn, epochs, shown):
+    plots.layers(layer_rows(epochs, 13), tmp_path / "layers.png")
+    assert is_picture(tmp_path / "layers.png", 1584, 480)
     for axes in drawn[0].axes:
-        assert [line.get_label() for line in axes.get_lines()] == [
-            "epoch 10",
-            "epoch 20",
-            "epoch 30",
-        ]
+        labels = [line.get_label() for line in axes.get_lines()]
+        assert labels == [f"epoch {epoch}" for epoch in shown]
         assert [text.get_text() for text in axes.get_xticklabels()] == [
             f"conv{i}" for i in range(13)
         ]
     assert [axes.get_yscale() for axes in drawn[0].axes] == ["linear", "log", "log"]
+
+
+def test_layers_show_the_shares_of_dead_and_saturated_states(tmp_path, drawn):
+    rows = [{**row, "zeros": 0.25, "ones": 0.5} for row in layer_rows(2, 3)]
+    plots.layers(rows, tmp_path / "layers.png")
+    panels = lines(drawn[0])
+    np.testing.assert_array_equal(panels["zeros"]["epoch 2"][:, 1], [0.25] * 3)
+    np.testing.assert_array_equal(panels["ones"]["epoch 1"][:, 1], [0.5] * 3)
 
 
 def test_layer_names_do_not_overlap(tmp_path, drawn):
@@ -118,12 +143,12 @@ def test_layers_leave_gaps_for_what_is_missing_or_zero(tmp_path, drawn):
     panels = lines(drawn[0])
     np.testing.assert_array_equal(panels["activity"]["epoch 1"][:, 1], [0.0, np.nan])
     np.testing.assert_array_equal(panels["gradient"]["epoch 1"][:, 1], [np.nan, 1e-3])
-    assert panels["displacement"] == {}
+    assert "displacement" not in panels
 
 
 def test_layers_of_a_run_without_rows(tmp_path):
     plots.layers([], tmp_path / "layers.png")
-    assert is_picture(tmp_path / "layers.png", 1560, 504)
+    assert is_picture(tmp_path / "layers.png", 528, 480)
 
 
 def test_matplotlib_keeps_its_global_state(tmp_path):
