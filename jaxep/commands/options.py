@@ -4,6 +4,7 @@ import argparse
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from absl import flags
@@ -32,6 +33,19 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ "; did you mean ...?" where a known word is near, else nothing."""
     near = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def can_be_file(flag: str, name: str) -> None:
+    """Refuses a file that cannot be written because of where it is, before anything is computed.
+
+    Raises:
+        SettingsError: its folder is missing, or it is a folder.
+    """
+    path = Path(name)
+    if path.is_dir():
+        raise SettingsError(f"{flag} {name}: must be a file, is a folder")
+    if not path.parent.is_dir():
+        raise SettingsError(f"{flag} {name}: there is no folder {path.parent}")
 
 
 class Options(NamedTuple):
