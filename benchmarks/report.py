@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.shared import runs, show
 from benchmarks.shared.results import Claim, Options, Result, write_picture
-from jaxep.run.reporting import write_atomically
+from jaxep.run.files import write_atomically
 
 
 class Benchmark(NamedTuple):

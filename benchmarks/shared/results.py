@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jaxep.run.files import write_atomically
 from jaxep.run.provenance import provenance
-from jaxep.run.reporting import write_atomically
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results"

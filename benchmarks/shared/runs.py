@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from benchmarks.shared import show
 from benchmarks.shared.results import ROOT, Options
 from jaxep import configs
-from jaxep.run.reporting import read_layers, read_metrics
+from jaxep.run.tables import read_layers, read_metrics
 from jaxep.training.settings import Settings, from_config, to_dict
 
 # Keys that say where things lie and not what is computed.

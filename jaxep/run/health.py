@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxep.run.reporting import Rows
+from jaxep.run.tables import Rows
 
 PyTree = Any
 # What is wrong by (kind, layer), a sentence each: a run says each once.

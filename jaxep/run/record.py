@@ -10,7 +10,8 @@ from jaxep.run import console
 from jaxep.run.checkpoints import Checkpoints
 from jaxep.run.files import StrPath, local_path
 from jaxep.run.health import Warnings
-from jaxep.run.reporting import Reporter, Rows
+from jaxep.run.reporting import Reporter
+from jaxep.run.tables import Rows
 from jaxep.run.workdir import MayChange, held, open_run
 
 PyTree = Any
@@ -67,10 +68,24 @@ class Record:
             state, metadata = self._checkpoints.restore(state)
         epoch = metadata["step"] // updates_per_epoch + 1
         reporter = Reporter(
-            self._workdir, total_epochs=self._epochs, start_epoch=epoch, more=self._more
+            self._workdir,
+            total_epochs=self._epochs,
+            start_epoch=epoch,
+            more=self._more,
+            config=self._config,
         )
         self._reporter = self._stack.enter_context(reporter)
+        if epoch <= self._epochs:
+            self._reporter.say(self._told_first(metadata["step"], updates_per_epoch))
         return state, metadata["seconds"]
+
+    def _told_first(self, step: int, updates_per_epoch: int) -> str:
+        """What is said before an update is compiled, which takes its time."""
+        goes_on = f", on from update {step}" if step else ""
+        return (
+            f"{self._workdir}: {self._epochs} epochs of {updates_per_epoch} updates{goes_on}; "
+            "compiling the first"
+        )
 
     def progress(self, done: int, total: int) -> None:
         """Moves the bar of the epoch."""

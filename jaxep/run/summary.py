@@ -10,7 +10,8 @@ from jaxep.run import console
 from jaxep.run.about import about
 from jaxep.run.errors import CheckpointError, reason
 from jaxep.run.files import StrPath, local_path
-from jaxep.run.reporting import read_layers, read_metrics, write_summary
+from jaxep.run.reporting import write_summary
+from jaxep.run.tables import read_layers, read_metrics
 from jaxep.run.workdir import read_config
 
 PICTURES = ("curves.png", "layers.png")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxep.run import figures, plots
 from jaxep.run.about import About
-from jaxep.run.reporting import METRIC_COLUMNS
+from jaxep.run.tables import METRIC_COLUMNS
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import pytest
 
 from jaxep.run.errors import CheckpointError
 from jaxep.run.record import NullRecord, Record
-from jaxep.run.reporting import read_layers, read_metrics
+from jaxep.run.tables import read_layers, read_metrics
 
 CONFIG = {"name": "a run", "beta": 0.5, "hidden": (8,), "epochs": 3}
 STATE = {"w": jnp.arange(3.0)}

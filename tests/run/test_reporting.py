@@ -15,13 +15,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from jaxep.run.errors import CheckpointError
-from jaxep.run.reporting import (
-    LAYER_COLUMNS,
-    METRIC_COLUMNS,
-    Reporter,
-    read_layers,
-    read_metrics,
-)
+from jaxep.run.reporting import Reporter
+from jaxep.run.tables import LAYER_COLUMNS, METRIC_COLUMNS, read_layers, read_metrics
 
 
 def row(epoch, **columns):
@@ -224,7 +219,8 @@ def test_without_a_terminal_one_line_per_epoch(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert err == ""
     assert out.splitlines() == [
-        "epoch  3/30  loss 0.412  acc 0.871  test 0.913  kappa 0.09  residual 2e-3  12.4 s",
+        "epoch  3/30  loss 0.412  acc 0.871  test 0.913  kappa 0.09  residual 2e-3  12.4 s  "
+            "6 min left",
         "epoch 30/30  loss nan  1.0 s",
     ]
 
@@ -280,3 +276,13 @@ def test_tensorboard_is_told_all_again_by_a_resumption(tmp_path):
 def test_layer_columns():
     columns = "epoch layer activity gradient displacement zeros ones"
     assert " ".join(LAYER_COLUMNS) == columns
+
+
+def test_tensorboard_has_the_hyperparameters_in_the_run_itself(tmp_path):
+    config = {"beta": 0.5, "hidden": (64,), "signal": "le", "augment": True}
+    with Reporter(tmp_path, total_epochs=1, start_epoch=1, config=config) as reporter:
+        reporter.epoch(row(1))
+    told = [v for e in events(tmp_path) for v in e.summary.value if v.tag.startswith("_hparams_")]
+    assert len(told) == 3 and not [path for path in tmp_path.iterdir() if path.is_dir()]
+    text = b"".join(value.metadata.plugin_data.content for value in told)
+    assert all(word in text for word in (b"beta", b"(64,)", b"signal", b"acc/test"))

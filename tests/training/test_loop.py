@@ -68,7 +68,9 @@ def test_a_run_leaves_what_it_promises(finished):
     assert summary["final_test_accuracy"] == pytest.approx(float(rows(workdir)[-1]["test_acc"]))
     assert json.loads((workdir / "config.json").read_text())["conv"] == "4 M 4 M"
     lines = result.stdout.strip().splitlines()
-    assert len(lines) == 3 and lines[0].startswith("epoch 1/3")
+    assert lines[0] == f"{workdir}: 3 epochs of 2 updates; compiling the first"
+    assert len(lines) == 4 and lines[1].startswith("epoch 1/3") and lines[1].endswith(" left")
+    assert "left" not in lines[3]
 
 
 def test_a_run_cut_off_and_resumed_equals_one_that_was_not(finished, tmp_path):
@@ -93,7 +95,8 @@ def test_a_run_cut_off_and_resumed_equals_one_that_was_not(finished, tmp_path):
     assert len(rows(tmp_path / "cut")) == 1
     resumed = train(tmp_path / "cut", epochs=3)
     assert resumed.returncode == 0, resumed.stderr
-    assert len(resumed.stdout.strip().splitlines()) == 2
+    told, *epochs = resumed.stdout.strip().splitlines()
+    assert "3 epochs of 2 updates, on from update 3; compiling" in told and len(epochs) == 2
     assert rows(tmp_path / "cut") == rows(whole)
 
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxep.run.reporting import read_metrics
+from jaxep.run.tables import read_metrics
 from tests.command import command, finish, rows, run, start
 from tests.training.test_interruption import wait_for
 
