@@ -220,7 +220,7 @@ def test_without_a_terminal_one_line_per_epoch(tmp_path, capsys):
     assert err == ""
     assert out.splitlines() == [
         "epoch  3/30  loss 0.412  acc 0.871  test 0.913  kappa 0.09  residual 2e-3  12.4 s  "
-            "6 min left",
+        "6 min left",
         "epoch 30/30  loss nan  1.0 s",
     ]
 
@@ -235,12 +235,14 @@ def test_on_a_terminal_a_bar_and_the_line(tmp_path, capsys, monkeypatch):
     with Reporter(tmp_path, total_epochs=3, start_epoch=1) as reporter:
         for epoch in (1, 2):
             reporter.progress(3, 7)
-            monkeypatch.setattr(reporter._bar, "mininterval", 0)
+            monkeypatch.setattr(reporter._bar._bar, "mininterval", 0)
             reporter.progress(7, 7)
             reporter.epoch(row(epoch))
     shown = terminal.getvalue()
     assert all(text in shown for text in ("epoch 1/3:", "epoch 2/3:", "100%", "7/7"))
-    assert re.fullmatch(r"epoch 1/3  loss .* s\nepoch 2/3  loss .* s\n", capsys.readouterr().out)
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"epoch 1/3  loss .* s  1 s left", first)
+    assert re.fullmatch(r"epoch 2/3  loss .* s  0 s left", second)
 
 
 def test_tensorboard_events(tmp_path, caplog):
