@@ -61,6 +61,10 @@ ROWS: dict[str, tuple[str, Run]] = {
     "feedback_full": ("the same at ratio 1", Run("digits_feedback", {"feedback": 1.0})),
     "sequence": ("sequence of rows, retrieval", Run("digits_sequence")),
     "transformer": ("energy transformer over rows", Run("digits_transformer")),
+    "transformer_no_attention": (
+        "the same without attention",
+        Run("digits_transformer", {"heads": 0}),
+    ),
     "events": ("event-driven phases", Run("digits_events")),
     "blocks": ("12 layers as 4 EP blocks and batch norm", Run("digits_blocks")),
     "deep_le": ("12 layers as one net, local errors", Run("digits_deep_le")),
