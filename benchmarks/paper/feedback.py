@@ -21,7 +21,7 @@ from jaxep.training.dynamics import build_estimator
 
 SHALLOW, DEEP = "5 layers", "12 layers"
 HIDDEN = {SHALLOW: (64,) * 4, DEEP: (64,) * 11}
-RATIOS = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1)
+RATIOS = (1.0, 0.5, 0.2, 0.1)
 # Of the comparison by layer; with more feedback the net has several equilibria.
 BY_LAYER = (0.3, 0.2, 0.1)
 TOLERANCES = ("1e-03", "1e-06")
