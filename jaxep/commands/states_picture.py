@@ -76,7 +76,7 @@ def _title(name: str, states: np.ndarray) -> str:
 def _draw_image(axes: Any, image: np.ndarray) -> None:
     in_color = image.shape[-1] == 3
     axes.imshow(image if in_color else image[..., 0], cmap="gray", vmin=0, vmax=1)
-    axes.set_title("image", fontsize=9)
+    axes.set_title("image, and the free\nequilibrium of each layer", fontsize=9)
     axes.axis("off")
 
 
@@ -97,8 +97,7 @@ def _draw_states(
 ) -> None:
     from matplotlib import colormaps
 
-    shades = colormaps[colors].copy()
-    shades.set_bad("0.75")  # what is between maps is no state
+    shades = colormaps[colors].with_extremes(bad="0.75")  # what is between maps is no state
     # A strip, and tokens, fill their axes; maps keep their shape.
     aspect = "equal" if states.ndim == 3 else "auto"
     low, high = limits
@@ -110,6 +109,7 @@ def _draw_states(
     axes.set_yticks([])
     bar = page.colorbar(drawn, ax=axes, shrink=0.8)
     bar.ax.tick_params(labelsize=6)
+    bar.ax.yaxis.get_offset_text().set_fontsize(6)
     bar.ax.locator_params(nbins=4)
 
 
