@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxep import cli
+from jaxep.cli import COMMANDS, main
+from jaxep.commands.options import parse
 from jaxep.run.errors import SettingsError
 from jaxep.training.settings import from_config
 
@@ -53,7 +54,7 @@ FLAGS = [
 @pytest.mark.parametrize(("arguments", "sentence"), FLAGS, ids=[a[0] for a, _ in FLAGS])
 def test_a_bad_flag_is_one_line(arguments, sentence):
     with pytest.raises(SettingsError) as error:
-        from_config(cli.parse(["--config", GOOD, *arguments]).config)
+        from_config(parse(["--config", GOOD, *arguments]).config)
     assert sentence in str(error.value) and "\n" not in str(error.value)
 
 
@@ -81,7 +82,7 @@ def test_a_broken_config_file_is_one_line(text, tmp_path):
     path = tmp_path / "broken.py"
     path.write_text(text)
     with pytest.raises(SettingsError) as error:
-        cli.parse(["--config", str(path)])
+        parse(["--config", str(path)])
     assert FILES[text] in str(error.value) and str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -103,7 +104,7 @@ def test_the_command_serves_from_any_directory(tmp_path):
 @pytest.mark.parametrize("name", [GOOD, "digits_le", "digits_le.py", "configs/digits_le"])
 def test_an_experiment_is_found_by_its_name_in_any_directory(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = cli.parse(["--config", name]).config
+    config = parse(["--config", name]).config
     assert config["name"] == "digits_le" and config["signal_layers"] == (0, 1, 3, 5)
 
 
@@ -112,21 +113,21 @@ def test_a_file_here_comes_before_an_experiment_of_its_name(tmp_path, monkeypatc
     text = "from jaxep.configs.base import get_config as get_base\n\n\n"
     text += "def get_config(name='mine'):\n    config = get_base()\n    config.name = name\n"
     (tmp_path / "digits_le.py").write_text(text + "    return config\n")
-    assert cli.parse(["--config", "digits_le.py"]).config["name"] == "mine"
-    assert cli.parse(["--config=digits_le.py:hers"]).config["name"] == "hers"
+    assert parse(["--config", "digits_le.py"]).config["name"] == "mine"
+    assert parse(["--config=digits_le.py:hers"]).config["name"] == "hers"
 
 
 def test_the_config_of_a_run_serves_as_one(tmp_path):
-    before = cli.parse(["--config", GOOD]).config
+    before = parse(["--config", GOOD]).config
     path = tmp_path / "config.json"
     path.write_text(json.dumps({**before, "beta": 0.75}))
-    after = cli.parse(["--config", str(path), "--config.epochs=3"]).config
+    after = parse(["--config", str(path), "--config.epochs=3"]).config
     as_json = json.loads(json.dumps(after))
     assert as_json == json.loads(json.dumps({**before, "beta": 0.75, "epochs": 3}))
     for text, words in (("{", "Expecting"), ('{"beta": "x"}', "beta"), ("[1]", "config.json")):
         path.write_text(text)
         with pytest.raises(SettingsError, match=words):
-            cli.parse(["--config", str(path)])
+            parse(["--config", str(path)])
 
 
 OVERRIDES = [
@@ -148,9 +149,9 @@ OVERRIDES = [
     ("words", "key", "value"), OVERRIDES, ids=[" ".join(o[0]) for o in OVERRIDES]
 )
 def test_the_last_value_of_a_key_is_its_value(words, key, value):
-    got = cli.parse(["--config", GOOD, *words]).config
+    got = parse(["--config", GOOD, *words]).config
     assert got[key] == value and type(got[key]) is type(value)
-    default = cli.parse(["--config", GOOD]).config
+    default = parse(["--config", GOOD]).config
     assert {k: v for k, v in got.items() if k != key} == {
         k: v for k, v in default.items() if k != key
     }
@@ -164,13 +165,13 @@ def test_types_of_a_config_of_ones_own_are_open(tmp_path):
         "    return ConfigDict({'a': (1, 2), 'b': [1, 2], 'c': np.float64(0.5), 'd': None})\n"
     )
     words = ["--config.a=(3,)", "--config.a=(4,)", "--config.b=[5]", "--config.c=0.25"]
-    config = cli.parse(["--config", str(path), *words, "--config.d=x"]).config
+    config = parse(["--config", str(path), *words, "--config.d=x"]).config
     assert config == {"a": (4,), "b": [5], "c": 0.25, "d": "x"}
 
 
 def test_flags_come_from_a_file_too(tmp_path):
     (tmp_path / "flags").write_text(f"--config={GOOD}\n# a comment\n--config.hidden=(5,)\n")
-    options = cli.parse([f"--flagfile={tmp_path / 'flags'}", "--workdir", "x", "--process_id=0"])
+    options = parse([f"--flagfile={tmp_path / 'flags'}", "--workdir", "x", "--process_id=0"])
     assert options.config["hidden"] == (5,) and options[1:] == ("x", None, 0, None)
 
 
@@ -194,16 +195,39 @@ def test_a_config_file_may_ask_for_the_devices(tmp_path):
     refused(train("--config", path, **environment), f"config.relaxation = {10.0 + cores}: must be")
 
 
-def test_commands_are_told_and_a_wrong_one_is_one_line():
-    def jaxep(*words):
-        command = [sys.executable, "-m", "jaxep.cli", *words]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def jaxep(*words):
+    command = [sys.executable, "-m", "jaxep.cli", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
-    for words in ((), ("--help",), ("train", "--help")):
-        result = jaxep(*words)
-        assert result.returncode == 0 and "jaxep train --config NAME" in result.stdout
-    refused(jaxep("trian"), "trian: must be one of train; did you mean train?")
+
+def test_commands_are_told_and_a_wrong_one_is_one_line():
+    told = jaxep().stdout
+    assert told == jaxep("--help").stdout
+    for name in COMMANDS:
+        assert f"jaxep {name} " in told
+    refused(jaxep("trian"), "trian: must be one of train, sweep, ", "; did you mean train?")
     refused(jaxep("train", "--config", GOOD, "--config.beta=-1"), "config.beta = -1.0: must be")
+    refused(jaxep("compare"), "arguments are required: RUN (jaxep compare --help tells all)")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_its_own_help(name, capsys):
+    main([name, "--help"])
+    out = capsys.readouterr().out
+    assert out.startswith(f"jaxep {name} ") and len(out.splitlines()) > 4
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_the_table_of_runs_needs_no_trainer():
+    """Its seconds are those of libraries: no network, no checkpoint, no data set is imported."""
+    program = (
+        "import sys; from jaxep.cli import main\n"
+        "try:\n    main(['compare', 'nothere'])\n"
+        "except SystemExit:\n    print([m for m in sys.modules if m.startswith(\n"
+        "        ('jaxep.nets', 'jaxep.training', 'flax', 'orbax', 'matplotlib'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "error: nothere: no such folder\n")
 
 
 def test_a_work_directory_elsewhere_is_one_line(tmp_path):

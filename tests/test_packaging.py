@@ -113,3 +113,23 @@ def test_what_is_installed_finds_the_teacher_of_a_config(jaxep, tmp_path):
     out = train(jaxep, tmp_path, "digits_kd", conv="32 M 64 M", signal_layers="(0, 1)")
     assert "training the teacher first" in out
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"digits_kd", "teacher_digits"}
+
+
+@pytest.mark.slow
+def test_what_is_installed_sweeps_compares_evaluates_and_shows(jaxep, tmp_path):
+    values = [f"--config.{key}={value}" for key, value in TINY.items()]
+    over = ["--over", "beta=.5,2", "--seeds", "2", "--jobs", "2", "--workdir", "all"]
+    out = done(run([jaxep, "sweep", "--config", "digits_le", *values, *over], tmp_path))
+    assert out.count(": ends after") == 4
+    out = done(run([jaxep, "compare", "all", "--out", "told"], tmp_path))
+    assert "beta=0.5      2 " in out and "beta=2        2 " in out
+    names = {"comparison.csv", "comparison.png"}
+    assert {path.name for path in (tmp_path / "told").iterdir()} == names
+    assert names < {path.name for path in (tmp_path / "all").iterdir()}
+    place = "all/beta=2,seed=1"
+    out = done(run([jaxep, "evaluate", place, "--json", "found.json"], tmp_path))
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert "30 test images: loss" in out and found["epoch"] == 1
+    out = done(run([jaxep, "show", place, "--image", "3"], tmp_path))
+    assert out.splitlines()[-1] == "show_beta=2,seed=1_3.png"
+    assert (tmp_path / "show_beta=2,seed=1_3.png").stat().st_size > 10_000

@@ -10,13 +10,15 @@ import pytest
 import jaxep
 
 ROOT = Path(__file__).parents[1]
+BELOW = {"core", "nets", "energies", "run", "training", "configs"}
 # What each room may import of the package; files at its top may import all rooms.
 ALLOWED = {
     "core": {"core"},
     "nets": {"core", "nets"},
     "energies": {"core", "nets", "energies"},
     "run": {"run"},
-    "training": {"core", "nets", "energies", "run", "training", "configs"},
+    "training": BELOW,
+    "commands": {*BELOW, "commands", "process", "meeting"},
 }
 
 

@@ -38,10 +38,14 @@ def tell(runs: Sequence[comparison.Run], out: Path | None) -> None:
     console.say(comparison.table(groups))
     if out is None:
         return
+    # Matplotlib takes a second to import, and a table alone needs none of it.
+    from jaxep.run import comparison_plot
+
+    table, picture = out / "comparison.csv", out / "comparison.png"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        comparison.write_table(groups, out / comparison.TABLE)
-        comparison.draw(groups, out / comparison.PICTURE)
+        comparison.write_table(groups, table)
+        comparison_plot.draw(groups, picture)
     except OSError as error:
         raise CheckpointError(f"--out {out}: it cannot be written ({reason(error)})") from error
-    console.say(f"{out / comparison.TABLE}, {out / comparison.PICTURE}")
+    console.say(f"{table}, {picture}")

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxep.commands.options import Parser, can_be_file
@@ -63,7 +64,7 @@ def judged(trained: Trained) -> dict[str, Any]:
     for first in range(0, len(labels), size):
         batch, own = images[first : first + size], labels[first : first + size]
         states = run.states(batch)
-        losses.append(run.model.output_loss(run.params, states, Targets(own)))
+        losses.append(run.model.output_loss(run.params, states, Targets(jnp.asarray(own))))
         right.append(run.model.outputs(run.params, states).argmax(-1) == own)
     correct = np.concatenate(right)
     of_class = [correct[labels == number] for number in range(trained.data.num_classes)]

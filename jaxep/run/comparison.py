@@ -1,4 +1,4 @@
-"""Several runs side by side: groups that differ by seed alone, their table and their picture."""
+"""Several runs side by side: groups that differ by seed alone, and their table."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ import numpy as np
 from jaxep.run import console
 from jaxep.run.errors import CheckpointError
 from jaxep.run.files import StrPath, local_path, write_atomically
-from jaxep.run.reporting import read_metrics
+from jaxep.run.tables import read_metrics
 from jaxep.run.workdir import read_config
 
-TABLE, PICTURE = "comparison.csv", "comparison.png"
 # A label with more keys than these is longer than what it labels.
 SHOWN_KEYS = 4
 
@@ -190,7 +189,7 @@ def _moments(name: str, values: Sequence[float]) -> dict[str, float | None]:
 
 def table(groups: Sequence[Group]) -> str:
     """Lines to print: a row for each group, and below what is to be known of them."""
-    rows = [("", "seeds", "epochs", "final, %", "best, %", "seconds")]
+    rows: list[tuple[str, ...]] = [("", "seeds", "epochs", "final, %", "best, %", "seconds")]
     for one in groups:
         found = one.statistics()
         first, last = found["first_epochs"], found["last_epochs"]
@@ -240,63 +239,3 @@ def write_table(groups: Sequence[Group], path: StrPath) -> None:
         texts = {k: json.dumps(v) if isinstance(v, (list, dict)) else v for k, v in row.items()}
         writer.writerow(texts)
     write_atomically(path, text.getvalue())
-
-
-def draw(groups: Sequence[Group], path: StrPath) -> None:
-    """Draws test accuracy and loss over the epochs: a colour for each group, mean ± std over seeds.
-
-    The line is solid as far as all runs of the group are, dotted where some have ended before.
-
-    Args:
-        groups: of `group`.
-        path: PNG file, replaced in one step.
-    """
-    # Matplotlib takes a second to import, and a table alone needs none of it.
-    from jaxep.run import figures
-
-    panels = (
-        ("accuracy: mean ± std over seeds", "test accuracy (%)", "test_acc"),
-        ("loss: mean ± std over seeds", "test loss", "test_loss"),
-    )
-    with figures.figure(path, 13, 5) as page:
-        for axes, (title, label, column) in zip(page.subplots(1, 2), panels, strict=True):
-            for color, one in zip(_colors(len(groups)), groups, strict=True):
-                _draw_group(axes, one, column, color)
-            figures.over_epochs(axes)
-            figures.finish(axes, title, label)
-            if legend := axes.get_legend():
-                legend.remove()  # one for both, beside them
-        handles = {}
-        for axes in page.axes:
-            handles.update(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        if handles:
-            legend = page.legend(handles.values(), handles.keys(), loc="outside right upper")
-            for text in legend.get_texts():
-                text.set_parse_math(False)
-
-
-def _colors(count: int) -> list[Any]:
-    from matplotlib import colormaps
-
-    if count <= 10:
-        return [colormaps["tab10"](place) for place in range(count)]
-    return [colormaps["viridis"](place / (count - 1)) for place in range(count)]
-
-
-def _draw_group(axes: Any, one: Group, column: str, color: Any) -> None:
-    longest, shortest = (f(run.epochs for run in one.runs) for f in (max, min))
-    values = np.full((len(one.runs), longest), np.nan)
-    for row, run in zip(values, one.runs, strict=True):
-        row[: run.epochs] = run.values(column) * (100 if column == "test_acc" else 1)
-    values[~np.isfinite(values)] = np.nan
-    there = np.isfinite(values).sum(0)
-    if not there.any():
-        return
-    mean = np.nansum(values, 0) / np.where(there, there, np.nan)
-    spread = np.nansum((values - mean) ** 2, 0) / np.where(there > 1, there - 1, np.nan)
-    epochs, std = np.arange(1, longest + 1), np.sqrt(spread)
-    marker = "." if longest < 40 else ""
-    whole = slice(0, shortest)
-    axes.plot(epochs[whole], mean[whole], color=color, marker=marker, label=one.label)
-    axes.plot(epochs[shortest - 1 :], mean[shortest - 1 :], color=color, linestyle=":")
-    axes.fill_between(epochs, mean - std, mean + std, color=color, alpha=0.2, linewidth=0)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jaxep.run.reporting import METRIC_COLUMNS
+from jaxep.run.tables import METRIC_COLUMNS
 from jaxep.training import Settings, fit
 
 SMALL = {

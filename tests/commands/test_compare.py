@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jaxep.commands.compare import compare
-from jaxep.run import comparison
+from jaxep.run import comparison, comparison_plot, figures
 from jaxep.run.errors import CheckpointError, SettingsError
 
 ACCURACIES = {
@@ -131,11 +131,9 @@ def test_a_place_that_cannot_be_written_is_one_sentence(sweep, tmp_path):
 
 def lines_drawn(groups, tmp_path, monkeypatch):
     """What `draw` puts on its axes: for each panel its lines as (label, style, x, y)."""
-    from jaxep.run import figures
-
     pages = []
     monkeypatch.setattr(figures, "_save", lambda figure, path: pages.append(figure))
-    comparison.draw(groups, tmp_path / "picture.png")
+    comparison_plot.draw(groups, tmp_path / "picture.png")
     (page,) = pages
     return [
         [(li.get_label(), li.get_linestyle(), *li.get_data()) for li in axes.get_lines()]
