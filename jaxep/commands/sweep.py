@@ -65,12 +65,7 @@ def sweep(words: Sequence[str]) -> None:
     noted = process.Signals()
     # The runs need the devices: a GPU that is held here would be missing there.
     jax.config.update("jax_platforms", "cpu")
-    parser = Parser("sweep")
-    parser.add_argument("--over", action="append", default=[], metavar="KEY=V1,V2")
-    parser.add_argument("--seeds", type=_count)
-    parser.add_argument("--jobs", type=_count, default=1)
-    parser.add_argument("--workdir")
-    options, rest = parser.parse_known_args(words)
+    options, rest = arguments(words)
     base = parse(rest)
     if base.coordinator or base.process_id is not None or base.num_processes:
         raise SettingsError("--coordinator is of jaxep train: a run of a sweep is one process")
@@ -88,6 +83,20 @@ def sweep(words: Sequence[str]) -> None:
     if failed:
         told = f"{len(failed)} of {len(planned)} runs failed: {' '.join(failed)}"
         process.end(f"{told}; the same command tries them again", 1)
+
+
+def arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The flags of a sweep alone, and the words that its runs have in common.
+
+    Raises:
+        SettingsError: a flag is bad.
+    """
+    parser = Parser("sweep")
+    parser.add_argument("--over", action="append", default=[], metavar="KEY=V1,V2")
+    parser.add_argument("--seeds", type=_count)
+    parser.add_argument("--jobs", type=_count, default=1)
+    parser.add_argument("--workdir")
+    return parser.parse_known_args(words)
 
 
 def _count(text: str) -> int:
