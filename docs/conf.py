@@ -5,7 +5,10 @@ import os
 import re
 from pathlib import Path
 
+from sphinx.ext import autosummary
+
 import jaxep
+from jaxep.core.stencils import STENCILS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -52,21 +55,21 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented_params"
+autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 # `Name` in a docstring is a link where there is such a name, and code where there is none.
 default_role = "py:obj"
-napoleon_google_docstring = True
 napoleon_numpy_docstring = False
-napoleon_use_ivar = True
-napoleon_use_rtype = False
+# A summary does not end at "(eq."
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("eq.", "Fig.")
 copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "sphinx_book_theme"
 html_title = f"jaxep {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True}
+# The search stands in the sidebar, so the bar on top has none.
+html_theme_options = {"show_toc_level": 2, "home_page_in_toc": True, "navbar_persistent": []}
 
 linkcheck_timeout = 20
 linkcheck_workers = 4
@@ -77,7 +80,7 @@ ELSEWHERE = {
     "contributing": "CONTRIBUTING.md",
     "changelog": "CHANGELOG.md",
 }
-LINK = re.compile(r"(\]\()([^)#\s]+)")
+LINK = re.compile(r"\[([^][]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def moved(text: str, folder: Path, page_of: dict[Path, Path]) -> str:
@@ -90,10 +93,13 @@ def moved(text: str, folder: Path, page_of: dict[Path, Path]) -> str:
     """
 
     def link(match: re.Match[str]) -> str:
-        target = Path(os.path.normpath(folder / match[2]))
+        words, place, anchor = match.groups("")
+        target = Path(os.path.normpath(folder / place))
         if not target.exists():  # another site, or code that looks like a link
             return match[0]
-        return match[1] + os.path.relpath(page_of.get(target, target), HERE)
+        if target.is_dir():  # GitHub shows it, a site cannot
+            return words
+        return f"[{words}]({os.path.relpath(page_of.get(target, target), HERE)}{anchor})"
 
     return LINK.sub(link, text)
 
@@ -113,6 +119,8 @@ def read_source(app, docname: str, source: list[str]) -> None:
 
 def read_docstring(app, what: str, name: str, object_, options, lines: list[str]) -> None:
     """Docstrings as reStructuredText: equations and Python stand as they are."""
+    if what == "class":  # a dataclass: its attributes are what it is made of
+        lines[:] = ["Args:" if line == "Attributes:" else line for line in lines]
     found: list[str] = []
     in_equation = False
     for before, line in zip(["", *lines], lines, strict=False):
@@ -128,7 +136,7 @@ def read_docstring(app, what: str, name: str, object_, options, lines: list[str]
 def escaped(line: str) -> str:
     """A line in which |ξ| and *shape mean no markup, and `name`s is a name and a letter."""
     line = re.sub(r"(?<!`)([|*])", r"\\\1", line)
-    return re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", line)
+    return re.sub(r"(`[^`\s]+`)(?=\w)", r"\1\\ ", line)
 
 
 def in_section(lines: list[str]) -> bool:
@@ -137,7 +145,18 @@ def in_section(lines: list[str]) -> bool:
     return bool(outer) and re.fullmatch(r"[A-Z][a-z]+:", outer[-1]) is not None
 
 
+def read_signature(app, what, name, object_, options, signature: str | None, returns: str | None):
+    """Defaults by their names; None: as it is."""
+    if signature is None:
+        return None
+    signature = re.sub(r"<function (\w+)>", r"\1", signature)
+    for known, stencil in STENCILS.items():
+        signature = signature.replace(repr(stencil), known)
+    return signature.replace(repr(jaxep.Settled()), "Settled()"), returns
+
+
 def setup(app) -> None:
     """Sphinx calls it."""
+    app.connect("autodoc-process-signature", read_signature)
     app.connect("autodoc-process-docstring", read_docstring, priority=100)
     app.connect("source-read", read_source)

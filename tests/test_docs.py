@@ -16,8 +16,11 @@ LINKED = [*PAGES, *sorted((DOCS / "api").glob("*.md"))]
 
 
 def blocks(page):
-    """The Python of a page, each with the output that is shown right below it, or nothing."""
-    fences = r"^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?"
+    """The Python of a page, each with the output that is shown right below it, or nothing.
+
+    A block under a comment, <!-- like this -->, has a test of its own.
+    """
+    fences = r"(?<!-->\n)^```python\n(.*?)^```(?:\n\n```text\n(.*?)^```)?"
     return re.findall(fences, page.read_text(), re.DOTALL | re.MULTILINE)
 
 
