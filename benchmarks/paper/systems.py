@@ -94,7 +94,7 @@ def exactly(settings: Settings) -> Settings:
     if not settings.t_free:
         return dataclasses.replace(settings, estimator="backprop")
     tight: dict[str, Any] = {"solver": "tolerance", "tol_free": 1e-6, "t_free": 2000}
-    return dataclasses.replace(settings, estimator="implicit", **tight)
+    return dataclasses.replace(settings, estimator="implicit", field_correction=True, **tight)
 
 
 def feedforward(settings: Settings) -> Settings | None:
