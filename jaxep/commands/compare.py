@@ -47,5 +47,5 @@ def tell(runs: Sequence[comparison.Run], out: Path | None) -> None:
         comparison.write_table(groups, table)
         comparison_plot.draw(groups, picture)
     except OSError as error:
-        raise CheckpointError(f"--out {out}: it cannot be written ({reason(error)})") from error
+        raise CheckpointError(f"{out}: it cannot be written ({reason(error)})") from error
     console.say(f"{table}, {picture}")

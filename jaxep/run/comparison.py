@@ -19,8 +19,8 @@ from jaxep.run.files import StrPath, local_path, write_atomically
 from jaxep.run.tables import read_metrics
 from jaxep.run.workdir import read_config
 
-# A label with more keys than these is longer than what it labels.
-SHOWN_KEYS = 4
+# A label of more keys, or with longer values, is longer than what it labels.
+SHOWN_KEYS, LONGEST = 4, 40
 
 
 class Run(NamedTuple):
@@ -143,10 +143,12 @@ def group(runs: Sequence[Run]) -> list[Group]:
     configs = [same[0].config for same in together.values()]
     every = dict.fromkeys(key for config in configs for key in config if key != "seed")
     differing = [key for key in every if any(_differ(key, configs[0], c) for c in configs[1:])]
+    keys = [{key: config.get(key) for key in differing} for config in configs]
+    labels = [_label(config, own, configs) for config, own in zip(configs, keys, strict=True)]
     groups = []
-    for same in together.values():
-        keys = {key: same[0].config.get(key) for key in differing}
-        groups.append(Group(_label(same[0], keys, configs), keys, same))
+    for label, own, same in zip(labels, keys, together.values(), strict=True):
+        place = f" ({same[0].folder.name})" if labels.count(label) > 1 else ""
+        groups.append(Group(label + place, own, same))
     return groups
 
 
@@ -154,15 +156,16 @@ def _differ(key: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return json.dumps(one.get(key)) != json.dumps(other.get(key))
 
 
-def _label(run: Run, keys: Mapping[str, Any], configs: Sequence[Mapping[str, Any]]) -> str:
-    names = {config.get("name") for config in configs}
-    if len(names) == len(configs):
+def _label(
+    config: Mapping[str, Any], keys: Mapping[str, Any], configs: Sequence[Mapping[str, Any]]
+) -> str:
+    if len({other.get("name") for other in configs}) == len(configs):
         # Experiments of their own: their many keys would hide the names.
-        return str(run.config.get("name"))
-    shown = [f"{key}={text_of(value)}" for key, value in keys.items()]
-    if len(shown) > SHOWN_KEYS:
-        shown[SHOWN_KEYS:] = [f"… ({run.folder.name})"]
-    return " ".join(shown)
+        return str(config.get("name"))
+    texts = [text_of(value) for value in keys.values()]
+    short = [text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…" for text in texts]
+    shown = [f"{key}={text}" for key, text in zip(keys, short, strict=True)]
+    return " ".join(shown[:SHOWN_KEYS]) + (" …" if len(shown) > SHOWN_KEYS else "")
 
 
 def text_of(value: Any) -> str:

@@ -25,7 +25,9 @@ def draw(groups: Sequence[Group], path: StrPath) -> None:
         ("accuracy: mean ± std over seeds", "test accuracy (%)", "test_acc"),
         ("loss: mean ± std over seeds", "test loss", "test_loss"),
     )
-    with figures.figure(path, 13, 5) as page:
+    # The legend stands beside the panels: it takes its width and height from the labels.
+    width = 11 + max(2, 0.09 * max(len(one.label) for one in groups))
+    with figures.figure(path, width, max(5, 0.24 * len(groups) + 0.5)) as page:
         for axes, (title, label, column) in zip(page.subplots(1, 2), panels, strict=True):
             for color, one in zip(_colors(len(groups)), groups, strict=True):
                 _draw_group(axes, one, column, color)

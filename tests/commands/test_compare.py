@@ -85,12 +85,18 @@ def test_names_tell_experiments_apart_and_their_keys_are_listed(told, capsys):
     assert "they differ in name, task, conv, hidden" in out
 
 
-def test_many_keys_are_cut_and_told_below():
-    run = comparison.Run(comparison.Path("place"), {}, {"epoch": [1], "test_acc": [0.5]})
+def test_many_keys_and_long_values_are_cut_and_told_below():
+    run = comparison.Run(comparison.Path("here"), {}, {"epoch": [1], "test_acc": [0.5]})
     configs = [{"name": "x", **{key: n for key in "abcdef"}, "epochs": 1} for n in (1, 2)]
     groups = comparison.group([run._replace(config=config) for config in configs])
-    assert groups[1].label == "a=2 b=2 c=2 d=2 … (place)"
+    assert groups[1].label == "a=2 b=2 c=2 d=2 …"
     assert "they differ in a, b, c, d, e, f" in comparison.table(groups)
+    one, other = ({"name": "x", "epochs": 1, "conv": "8 M " * 20 + end} for end in "ab")
+    places = {"one": one, "two": other}
+    runs = [run._replace(config=c, folder=comparison.Path(p)) for p, c in places.items()]
+    groups = comparison.group(runs)
+    first, second = (one.label for one in groups)
+    assert first.endswith("… (one)") and second.endswith("… (two)") and len(first) < 60
 
 
 @pytest.mark.parametrize(
@@ -125,7 +131,7 @@ def test_a_place_without_runs_is_one_sentence(tmp_path, told):
 
 def test_a_place_that_cannot_be_written_is_one_sentence(sweep, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="--out .*file: it cannot be written"):
+    with pytest.raises(CheckpointError, match="file: it cannot be written"):
         compare([str(sweep), "--out", str(tmp_path / "file")])
 
 
