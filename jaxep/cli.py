@@ -38,12 +38,12 @@ def main(words: Sequence[str] | None = None) -> None:
         if words[0] not in COMMANDS:
             hint = did_you_mean(words[0], COMMANDS)
             end(f"{words[0]}: must be one of {', '.join(COMMANDS)}{hint}")
-        command = importlib.import_module(f"jaxep.commands.{words[0]}")
-        if HELP & set(words):
-            console.say(str(command.__doc__).rstrip())
-            return
         try:
-            getattr(command, words[0])(words[1:])
+            command = importlib.import_module(f"jaxep.commands.{words[0]}")
+            if HELP & set(words):
+                console.say(str(command.__doc__).rstrip())
+            else:
+                getattr(command, words[0])(words[1:])
         except UserError as error:
             end(error, error.status)
         except (

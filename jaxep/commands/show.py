@@ -9,7 +9,6 @@ that was best on the test images, or with --last the last ones. The picture is
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +74,7 @@ def look(trained: Trained, number: int) -> Shown:
         ),
         image=(image - low) / max(high - low, 1e-12),
         free={name: _plain(free[name]) for name in run.model.network.layer_names},
-        moved=_moved(trained, images, labels, free) if run.settings.estimator in NUDGED else [],
+        moved=_moved(trained, images, labels) if run.settings.estimator in NUDGED else [],
         outputs=np.asarray(outputs, np.float32),
         output_name="logits" if loss == "cross_entropy" else "output neurons",
         label=label,
@@ -87,7 +86,7 @@ def _plain(states: jax.Array) -> np.ndarray:
 
 
 def _moved(
-    trained: Trained, images: jax.Array, labels: jax.Array, free: Any
+    trained: Trained, images: jax.Array, labels: jax.Array
 ) -> list[tuple[str, dict[str, np.ndarray]]]:
     """What a phase at +β and one at -β move, whatever stencil the run has.
 
@@ -104,16 +103,19 @@ def _moved(
     estimate = estimator.value_and_grad(run.energy)
 
     @jax.jit
-    def phases(params, x, targets, free):
-        return estimate(params, (x, targets), jax.random.key(0), start=free)[2]
+    def phases(params, x, targets):
+        return estimate(params, (x, targets), jax.random.key(run.settings.seed))[2]
 
-    aux = phases(run.params, x, Targets(labels, jnp.asarray(strength, jnp.float32)), free)
+    aux = phases(run.params, x, Targets(labels, jnp.asarray(strength, jnp.float32)))
     signal = {"none": "", "le": f"\nκ = {float(strength):.3g}"}
     found = []
     for place, point in enumerate(estimator.stencil.phases):
-        moved = {name: aux.nudged.states[name][place] - aux.free.states[name] for name in free}
         sign = "+" if point > 0 else "−"
         name = f"moved by\nβ = {sign}{settings.beta:.3g}"
         name += signal.get(settings.signal, "\nwithout the\nteacher's signal")
-        found.append((name, {layer: _plain(states) for layer, states in moved.items()}))
+        moved = {
+            layer: _plain(aux.nudged.states[layer][place]) - _plain(aux.free.states[layer])
+            for layer in run.model.network.layer_names
+        }
+        found.append((name, moved))
     return found
