@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """ "; did you mean ...?" where a known word is near, else nothing."""
+    """What ends a refusal of a word where a known one is near; else nothing."""
     near = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
 
