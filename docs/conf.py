@@ -13,8 +13,8 @@ from jaxep.core.stencils import STENCILS
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
-project = "jaxep"
-author = "the jaxep authors"
+project = jaxep.__name__
+author = "the jaxep developers"
 project_copyright = f"{datetime.date.today().year}, {author}"
 version = release = jaxep.__version__
 
@@ -28,7 +28,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "jupyter_execute", "examples"]
-# The site is built before and after there are notebooks.
+# The site builds without notebooks too.
 suppress_warnings = ["toc.empty_glob"]
 
 # Sphinx warns of an inventory that it cannot reach, and a warning ends the build: without a network
@@ -65,7 +65,7 @@ autosummary.WELL_KNOWN_ABBREVIATIONS += ("eq.", "Fig.")
 copybutton_exclude = ".linenos, .gp, .go"
 
 html_theme = "sphinx_book_theme"
-html_title = f"jaxep {version}"
+html_title = f"{project} {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 # The search stands in the sidebar, so the bar on top has none.
