@@ -149,7 +149,7 @@ SYSTEMS = {
     "digits_continual": ({"conv": "", "learning_rates": 0.1}, 2),
     "digits_holomorphic": ({}, 2),
     "digits_events": ({}, 2),
-    "implicit": ({"estimator": "implicit"}, 0),
+    "implicit": ({"conv": "", "learning_rates": 0.1, "estimator": "implicit"}, 0),
 }
 
 
