@@ -39,6 +39,7 @@ def main(words: Sequence[str] | None = None) -> None:
             hint = did_you_mean(words[0], COMMANDS)
             end(f"{words[0]}: must be one of {', '.join(COMMANDS)}{hint}")
         try:
+            console.hint(f"jaxep {words[0]}: starting")
             command = importlib.import_module(f"jaxep.commands.{words[0]}")
             if HELP & set(words):
                 console.say(str(command.__doc__).rstrip())
@@ -46,9 +47,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 getattr(command, words[0])(words[1:])
         except UserError as error:
             end(error, error.status)
-        except (
-            KeyboardInterrupt
-        ):  # `train` and `sweep` note signals, the others have nothing to save
+        except KeyboardInterrupt:  # `train` and `sweep` note it, the others have nothing to save
             end("SIGINT: stopped", 130)
 
 

@@ -45,7 +45,7 @@ def wheel(tmp_path_factory):
     for name in ("jaxep", "configs"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, source / name, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "train.py"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "train.py"):
         shutil.copy(ROOT / name, source / name)
     build = [sys.executable, "-c", "import sys, setuptools.build_meta as b; "]
     build[-1] += "print(getattr(b, sys.argv[1])(sys.argv[2]))"

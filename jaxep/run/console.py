@@ -17,6 +17,12 @@ def warn(text: str) -> None:
     tell(f"warning: {text}", sys.stderr)
 
 
+def hint(line: str) -> None:
+    """Prints a line on stderr where that is a terminal: for who waits, and in no log."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        tell(line, sys.stderr)
+
+
 def tell(line: str, stream: TextIO | None) -> OSError | None:
     """Prints a line on a stream; returns why it could not be written, where it could not.
 

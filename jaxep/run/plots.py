@@ -126,20 +126,20 @@ def layers(
     shown = shown or list(QUANTITIES)[:1]
     with grid(path, (about or About()).title, len(shown)) as places:
         for axes, quantity in zip(places, shown, strict=True):
-            label, logarithmic = QUANTITIES[quantity]
+            told, logarithmic = QUANTITIES[quantity]
             for epoch, marker, color in zip(chosen, "os^", COLORS, strict=False):
                 values = found[quantity, epoch]
                 if logarithmic:
                     values = np.where(values > 0, values, np.nan)
                 if np.isfinite(values).any():
-                    style = {"marker": marker, "markersize": 4, "color": color}
-                    axes.plot(values, **style, label=f"epoch {epoch}")
+                    label = f"epoch {epoch}"
+                    axes.plot(values, marker=marker, markersize=4, color=color, label=label)
             if logarithmic:
                 log_where_positive(axes)
             else:
                 axes.set_ylim(bottom=0)
             _name_layers(axes, names)
-            finish(axes, quantity, label)
+            finish(axes, quantity, told)
 
 
 # By column of layers.csv: what its axis says, and whether that is logarithmic.
@@ -153,8 +153,9 @@ QUANTITIES = {
 
 
 def _name_layers(axes: Axes, names: Sequence[str]) -> None:
-    turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(len(names)), names, **turned, parse_math=False)
+    axes.set_xticks(range(len(names)), names, parse_math=False)
+    for label in axes.get_xticklabels():
+        label.set(rotation=60, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.5, max(len(names), 1) - 0.5)
     axes.set_xlabel("layer")
 

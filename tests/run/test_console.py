@@ -39,6 +39,14 @@ def test_no_stream_and_a_closed_one_take_nothing(monkeypatch):
         assert console.say("a line") is None
 
 
+def test_a_hint_is_for_a_terminal_alone(monkeypatch, capsys):
+    console.hint("starting")
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    console.hint("starting")
+    assert capsys.readouterr() == ("", "starting\n")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_what_a_stream_cannot_spell_is_shown(encoding):
     raw = io.BytesIO()
