@@ -50,6 +50,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_timeout = 180
 nb_execution_raise_on_error = True
+nb_merge_streams = True
 # A machine that builds the site shows what a reader without an accelerator sees.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
