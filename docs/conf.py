@@ -28,8 +28,6 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "jupyter_execute", "examples"]
-# The site builds without notebooks too.
-suppress_warnings = ["toc.empty_glob"]
 
 # Sphinx warns of an inventory that it cannot reach, and a warning ends the build: without a network
 # the names of other projects are no links.
