@@ -10,9 +10,10 @@ import jax
 
 from jaxep.run.checkpoints import read_state
 from jaxep.run.fingerprints import fingerprints, named_leaves
-from jaxep.training.loop import load_data, make_task
+from jaxep.training.loop import make_task
 from jaxep.training.settings import from_config, load_config_file
 from jaxep.training.steps import init_state
+from jaxep.training.workdata import load_data
 
 ROOT = Path(__file__).parent.parent
 # Seconds after which what does not come is taken to hang. A run here takes 20 of a core of its own;

@@ -18,9 +18,10 @@ from benchmarks.shared import runs, show, systems, workload
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.runs import Run
 from jaxep.run.checkpoints import read_state
-from jaxep.training.loop import load_data, make_task
+from jaxep.training.loop import make_task
 from jaxep.training.settings import Settings
 from jaxep.training.tasks import Task
+from jaxep.training.workdata import load_data
 
 BUDGET: dict[str, Any] = {"epochs": 20, "batch_size": 26}
 SEEDS = (0, 1, 2)

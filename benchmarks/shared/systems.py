@@ -20,13 +20,14 @@ from jaxep.nets.model import Model
 from jaxep.run.checkpoints import Checkpoints
 from jaxep.training import data as data_lib
 from jaxep.training import parallel
-from jaxep.training.loop import fit, load_data
+from jaxep.training.loop import fit
 from jaxep.training.networks import build_model, signal_layers
 from jaxep.training.settings import Settings, from_config
 from jaxep.training.steps import TrainState, init_state, train_chunk
 from jaxep.training.systems import SYSTEMS
 from jaxep.training.tasks import Task, TeacherFeatures, ep_task, network_input
 from jaxep.training.teaching import build_teacher, load_teacher
+from jaxep.training.workdata import load_data
 
 Tree = Any
 

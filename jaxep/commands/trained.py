@@ -7,7 +7,6 @@ from jaxep import process
 from jaxep.run.files import local_path
 from jaxep.training import workdata
 from jaxep.training.data import Dataset, facts
-from jaxep.training.loop import load_data
 from jaxep.training.runs import Run, load_run
 
 
@@ -55,6 +54,6 @@ def load(folder: Any, last: bool) -> Trained:
     process.check_devices()
     folder = local_path(folder)
     run = load_run(folder, best=not last)
-    data = load_data(run.settings)
+    data = workdata.load_data(run.settings)
     workdata.check_facts(folder, facts(data))
     return Trained(folder, run, data, not last)

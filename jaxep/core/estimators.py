@@ -57,7 +57,7 @@ class EP:
     """Equilibrium propagation (eq. 3, 4, 12).
 
     Attributes:
-        beta: nudging factor β, not 0.
+        beta: nudging factor β, not 0. It may be traced: one compilation serves a scan over β.
         free: solver of the free phase; a number n is `Fixed(n)`.
         nudge: the same for the nudged phases, which start from the free equilibrium.
         stencil: the phases in units of β and their weights: `centered`, `one_sided`,

@@ -28,7 +28,8 @@ def layer_report(model: Model, grads: dict[str, Any], aux: Aux) -> dict[str, Row
         activity: mean |ξ| per neuron; gradient: mean |∂w| per parameter of the kernel;
         displacement: ||ξ^β - ξ*|| averaged over samples, of the first nudged phase; zeros, ones:
         shares of the free states that are exactly 0 or 1, where hard_sigmoid clips. A row has
-        those that exist.
+        those that exist. Under `jit` the rows come back sorted by name: the network's order is
+        that of `model.weight_names`.
     """
     rows: dict[str, Row] = {name: {} for name in report_rows(model)}
     for name, free in aux.free.states.items():

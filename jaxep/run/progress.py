@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 
-def is_watched() -> bool:
-    """Whether somebody may see a bar move: stderr is a terminal, or this is a notebook."""
+def new_bar() -> Callable[..., tqdm] | None:
+    """What makes a bar where somebody may see it: in a terminal, and in a notebook with widgets."""
     kernel = sys.modules.get("ipykernel.zmqshell")
     if kernel is not None and kernel.ZMQInteractiveShell.initialized():
-        return True
-    return sys.stderr is not None and sys.stderr.isatty()
+        # As text a bar in a notebook is a line for each move.
+        if importlib.util.find_spec("ipywidgets") is None:
+            return None
+        from tqdm.notebook import tqdm as of_widgets
+
+        return of_widgets
+    return tqdm if sys.stderr is not None and sys.stderr.isatty() else None
 
 
 class Bar:
     """The bar of an epoch; nothing where nobody watches."""
 
     def __init__(self) -> None:
-        self._watched = is_watched()
+        self._new = new_bar()
         self._bar: tqdm | None = None
 
     def move(self, title: str, done: int, total: int, began: float) -> None:
         """To `done` of `total` steps of an epoch that began at this time."""
-        if not self._watched:
+        if self._new is None:
             return
         try:
             if self._bar is None:
-                self._bar = tqdm(
+                self._bar = self._new(
                     total=total, desc=title, leave=False, unit="step", dynamic_ncols=True
                 )
                 self._bar.start_t = began  # it first hears of the epoch when steps are done
             self._bar.update(done - self._bar.n)
         except OSError:  # the terminal is gone
-            self._watched = False
+            self._new = None
 
     def close(self) -> None:
         """Takes the bar away."""

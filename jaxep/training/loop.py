@@ -3,12 +3,13 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from jaxep.run import health, summary
 from jaxep.run.checkpoints import read_state
@@ -20,7 +21,7 @@ from jaxep.training import data as data_lib
 from jaxep.training import parallel, workdata
 from jaxep.training.blockwise import blocks_task
 from jaxep.training.networks import check_network
-from jaxep.training.settings import Settings, to_dict
+from jaxep.training.settings import Settings, as_settings, to_dict
 from jaxep.training.steps import (
     TrainState,
     evaluate,
@@ -92,7 +93,7 @@ def make_task(
 
 
 def fit(
-    settings: Settings,
+    settings: Settings | ConfigDict | Mapping[str, Any],
     workdir: str | Path,
     stop: Stop = never,
     data: data_lib.Dataset | None = None,
@@ -100,7 +101,7 @@ def fit(
     """Trains what the settings say, or goes on where `workdir` stopped (SPEC 8).
 
     Args:
-        settings: of the run.
+        settings: of the run, or the config that they are made of.
         workdir: where it is kept; only process 0 of a run reads and writes it.
         stop: asked between chunks of an epoch, in the caller's thread; where it says so, the state
             is saved and the run ends.
@@ -115,8 +116,8 @@ def fit(
             be written, an update that is not finite (`on_divergence`).
         Interrupted: `stop` said so.
     """
-    workdir = local_path(workdir)
-    used = load_data(settings, data)
+    settings, workdir = as_settings(settings), local_path(workdir)
+    used = workdata.load_data(settings, data)
     facts = data_lib.facts(used)
     if jax.process_count() > 1:
         parallel.must_agree(workdata.shared(settings, facts))
@@ -272,29 +273,3 @@ class _Run(NamedTuple):
         }
         layers = {name: jax.tree.map(float, report[name]) for name in self.task.rows}
         return row, layers
-
-
-def load_data(settings: Settings, given: data_lib.Dataset | None = None) -> data_lib.Dataset:
-    """The data of the settings, or what they select of those that are given, on the device.
-
-    Raises:
-        DataError: missing or bad data, or fewer images than one batch.
-    """
-    sizes = {"train_size": settings.train_size, "test_size": settings.test_size}
-    if given is None:
-        place, scale = settings.data_dir, settings.std_scale
-        data = data_lib.load(
-            settings.dataset, data_dir=place, split=settings.split, std_scale=scale, **sizes
-        )
-    elif isinstance(given, data_lib.Dataset):
-        data = data_lib.select(given, split=settings.split, **sizes)
-    else:
-        raise DataError(f"data: must be what from_arrays gives, not a {type(given).__name__}")
-    if len(data.train.labels) < settings.batch_size:
-        raise DataError(
-            f"config.batch_size = {settings.batch_size}: at most {len(data.train.labels)}, "
-            f"the number of training images"
-        )
-    return data._replace(
-        train=jax.tree.map(jnp.asarray, data.train), test=jax.tree.map(jnp.asarray, data.test)
-    )

@@ -15,10 +15,11 @@ from jaxep.nets.model import Model
 from jaxep.run.checkpoints import read_state
 from jaxep.run.errors import CheckpointError, DataError
 from jaxep.run.files import local_path
+from jaxep.run.tables import read_metrics
 from jaxep.run.workdir import check_run, read_config
 from jaxep.training import arrays, dynamics, parallel, steps, tasks, workdata
 from jaxep.training.data import Dataset, Split
-from jaxep.training.loop import load_data, make_task
+from jaxep.training.loop import make_task
 from jaxep.training.networks import build_model, build_network
 from jaxep.training.settings import Settings, from_config
 from jaxep.training.systems import SYSTEMS
@@ -37,6 +38,7 @@ class Run:
         energy: the model's, to be given to solvers and estimators of `jaxep`.
         step: updates that `params` have seen.
         facts: of the data, see `data.facts`.
+        workdir: where it is kept.
     """
 
     settings: Settings
@@ -45,7 +47,13 @@ class Run:
     energy: Energy
     step: int
     facts: dict[str, Any]
+    workdir: Path
     _data: Dataset | None = None
+
+    @property
+    def metrics(self) -> dict[str, list[Any]]:
+        """metrics.csv: the values of each column by epoch, None where there is none."""
+        return read_metrics(self.workdir / "metrics.csv")
 
     def states(self, images: Any) -> States:
         """The free equilibria of images, by the names of layers: [n, ...] each.
@@ -59,6 +67,19 @@ class Run:
         """
         found = [self._settle(batch, key) for batch, key in self._batches(images)]
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+
+    def inputs(self, images: Any) -> jax.Array:
+        """The x of images, for `energy`: normalised as in training, [n, height, width, channels].
+
+        Args:
+            images: as of `states`.
+
+        Raises:
+            DataError: images of another shape or type.
+        """
+        images = arrays.images_of("the call", images)
+        self._check_images(images)
+        return tasks.network_input(self.settings, self._mean, self._std, jnp.asarray(images))
 
     def outputs(self, images: Any) -> jax.Array:
         """Logits, or the states of output neurons, [n, classes]."""
@@ -78,7 +99,7 @@ class Run:
             DataError: they cannot be loaded, or are of another shape.
         """
         given = data if data is not None else self._data
-        used = load_data(self.settings, given)
+        used = workdata.load_data(self.settings, given)
         self._check_images(used.test.images)
         # The network alone is judged: a signal's teacher is not needed.
         settings = dataclasses.replace(self.settings, signal="none", signal_layers=(), teacher="")
@@ -155,4 +176,4 @@ def load_run(workdir: str | Path, data: Dataset | None = None, *, best: bool = T
     state, metadata = read_state(workdir, {"params": template}, best=best)
     params = jax.tree.map(jnp.asarray, state["params"])
     energy = SYSTEMS[settings.system].energy(settings, model)
-    return Run(settings, model, params, energy, metadata["step"], facts, data)
+    return Run(settings, model, params, energy, metadata["step"], facts, workdir, data)

@@ -249,7 +249,10 @@ def to_dict(settings: Settings) -> dict[str, Any]:
 
 
 def load_config_file(path: str) -> ConfigDict:
-    """The configuration in a file, as `jaxep.configs.load` finds it: that of a teacher.
+    """The configuration in a file, or of an experiment by its name: "digits_le".
+
+    Args:
+        path: as `jaxep.configs.load` finds it.
 
     Raises:
         SettingsError: there is no such file, it cannot be run, or it gives no ConfigDict.
@@ -257,4 +260,17 @@ def load_config_file(path: str) -> ConfigDict:
     try:
         return load(path)
     except ValueError as error:
-        raise refuse("teacher", path, str(error).removeprefix(f"{path}: ")) from error
+        raise SettingsError(str(error)) from error
+
+
+def as_settings(given: Settings | ConfigDict | Mapping[str, Any]) -> Settings:
+    """The settings that a caller of `fit` gives, in any of the forms that a config has.
+
+    Raises:
+        SettingsError: as `from_config`, or it is neither.
+    """
+    if isinstance(given, Settings):
+        return given
+    if isinstance(given, ConfigDict | Mapping):
+        return from_config(given)
+    raise SettingsError(f"settings: must be Settings or a config, not a {type(given).__name__}")

@@ -12,12 +12,12 @@ from jaxep.nets import teachers
 from jaxep.nets.losses import cross_entropy
 from jaxep.run import console
 from jaxep.run.checkpoints import read_state
-from jaxep.run.errors import CheckpointError, TeacherError
+from jaxep.run.errors import CheckpointError, SettingsError, TeacherError
 from jaxep.run.files import local_path
 from jaxep.training import data as data_lib
 from jaxep.training import optimizer, parallel
 from jaxep.training.networks import build_network, signal_layers
-from jaxep.training.rules import numbers
+from jaxep.training.rules import numbers, refuse
 from jaxep.training.settings import Settings, from_config, load_config_file
 from jaxep.training.tasks import Task, TeacherFeatures, augment, build_rule
 from jaxep.training.workdata import read_facts
@@ -97,7 +97,12 @@ def load_teacher(
     Raises:
         TeacherError: no checkpoint, or another data set or other shapes than the student's.
     """
-    theirs = from_config(load_config_file(settings.teacher))
+    try:
+        config = load_config_file(settings.teacher)
+    except SettingsError as error:
+        told = str(error).removeprefix(f"{settings.teacher}: ")
+        raise refuse("teacher", settings.teacher, told) from error
+    theirs = from_config(config)
     workdir = local_path(settings.teacher_workdir or f"runs/{theirs.name}")
     if (theirs.task, theirs.dataset) != ("teacher", settings.dataset):
         raise TeacherError(

@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxep.run.errors import CheckpointError, reason
+import jax
+import jax.numpy as jnp
+
+from jaxep.run.errors import CheckpointError, DataError, reason
 from jaxep.run.files import write_atomically
 from jaxep.run.provenance import provenance
 from jaxep.run.workdir import MayChange
+from jaxep.training import data as data_lib
 from jaxep.training.settings import Settings, to_dict
 
 FILE = "data.json"
@@ -85,3 +89,29 @@ def shared(settings: Settings, facts: Mapping[str, Any]) -> dict[str, Any]:
     data = {f"{name} of the data": value for name, value in facts.items()}
     versions = {f"version of {k}": v for k, v in provenance()["versions"].items()}
     return keys | data | versions
+
+
+def load_data(settings: Settings, given: data_lib.Dataset | None = None) -> data_lib.Dataset:
+    """The data of the settings, or what they select of those that are given, on the device.
+
+    Raises:
+        DataError: missing or bad data, or fewer images than one batch.
+    """
+    sizes = {"train_size": settings.train_size, "test_size": settings.test_size}
+    if given is None:
+        place, scale = settings.data_dir, settings.std_scale
+        data = data_lib.load(
+            settings.dataset, data_dir=place, split=settings.split, std_scale=scale, **sizes
+        )
+    elif isinstance(given, data_lib.Dataset):
+        data = data_lib.select(given, split=settings.split, **sizes)
+    else:
+        raise DataError(f"data: must be what from_arrays gives, not a {type(given).__name__}")
+    if len(data.train.labels) < settings.batch_size:
+        raise DataError(
+            f"config.batch_size = {settings.batch_size}: at most {len(data.train.labels)}, "
+            f"the number of training images"
+        )
+    return data._replace(
+        train=jax.tree.map(jnp.asarray, data.train), test=jax.tree.map(jnp.asarray, data.test)
+    )

@@ -1,5 +1,6 @@
 """How far a run is: lines and bars."""
 
+import importlib.util
 import io
 import sys
 import time
@@ -41,10 +42,14 @@ def test_a_bar_moves_where_somebody_watches(monkeypatch):
         assert ("epoch 1/2" in stream.getvalue()) is seen
 
 
-def test_a_notebook_is_watched_though_its_stderr_is_no_terminal(monkeypatch):
+def test_a_notebook_has_a_bar_of_widgets_or_none(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    for initialized in (True, False):
-        shell = types.SimpleNamespace(initialized=lambda value=initialized: value)
-        kernel = types.SimpleNamespace(ZMQInteractiveShell=shell)
-        monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", kernel)
-        assert progress.is_watched() is initialized
+    shell = types.SimpleNamespace(initialized=lambda: True)
+    kernel = types.SimpleNamespace(ZMQInteractiveShell=shell)
+    monkeypatch.setitem(sys.modules, "ipykernel.zmqshell", kernel)
+    for found, module in ((None, None), (object(), "tqdm.notebook")):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _, value=found: value)
+        bar = progress.new_bar()
+        assert (bar and bar.__module__) == module
+    shell.initialized = lambda: False
+    assert progress.new_bar() is None

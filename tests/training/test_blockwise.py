@@ -118,10 +118,10 @@ PROGRAM = """
 import sys
 import jax, numpy as np
 from chex import assert_trees_all_close
-from jaxep.training import parallel, loop, steps
+from jaxep.training import parallel, loop, steps, workdata
 from tests.training.test_blockwise import SETTINGS
 
-data, found, mesh_for = loop.load_data(SETTINGS), [], parallel.mesh_for
+data, found, mesh_for = workdata.load_data(SETTINGS), [], parallel.mesh_for
 for devices in (1, 2):
     jax.clear_caches()
     parallel.mesh_for = lambda batch: mesh_for(devices)

@@ -29,14 +29,14 @@ def test_a_broken_config_file_is_refused_in_one_line(text, tmp_path):
     path.write_text(text)
     with pytest.raises(UserError) as error:
         load_config_file(str(path))
-    assert str(error.value).startswith(f"config.teacher = {str(path)!r}: ")
+    assert str(error.value).startswith(f"{path}: ")
     assert BROKEN[text] in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_config_file_is_found_from_any_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config_file("configs/teacher_digits.py").name == "teacher_digits"
-    with pytest.raises(UserError, match="'configs/none.py': No such file or directory"):
+    with pytest.raises(UserError, match="^configs/none.py: No such file or directory"):
         load_config_file("configs/none.py")
 
 

@@ -12,8 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxep.run.errors import CheckpointError, DataError, SettingsError
-from jaxep.training import Settings, fit, from_arrays, load_run
+from jaxep.training import (
+    CheckpointError,
+    DataError,
+    Settings,
+    SettingsError,
+    fit,
+    from_arrays,
+    load_config_file,
+    load_run,
+)
 from tests.draws import bright_rows
 
 ROOT = Path(__file__).parents[2]
@@ -147,6 +155,9 @@ def test_a_run_can_be_loaded_evaluated_and_asked(grown):
     # The states of each image are those of the evaluation: settled, and its own.
     energy, params = run.energy, run.params
     x = jnp.asarray((images[:5] / 255 - run.facts["mean"]) / run.facts["std"], jnp.float32)
+    np.testing.assert_allclose(run.inputs(images[:5]), x, rtol=1e-5, atol=1e-6)
+    assert run.metrics["epoch"] == list(range(1, 7))
+    assert run.metrics["test_acc"][-1] == pytest.approx(accuracy)
     slope = jax.grad(lambda s: jnp.sum(energy.phi(params, x, s)))(states)
     for name, state in states.items():
         np.testing.assert_allclose(jnp.clip(slope[name], 0, 1), state, atol=0.05)
@@ -159,6 +170,18 @@ def test_the_best_weights_are_loaded_unless_the_last_are_asked_for(grown):
     run = load_run(workdir, data=data_of())
     assert run.step == 4 * (1 + accuracies.index(max(accuracies)))
     assert run.evaluate()[1] == pytest.approx(max(accuracies))
+
+
+def test_a_config_serves_as_settings_and_what_is_none_is_refused(tmp_path):
+    config = load_config_file("digits_le")
+    config.beta = -1.0
+    for given in (config, config.to_dict()):
+        with pytest.raises(SettingsError, match="config.beta = -1.0: must be"):
+            fit(given, tmp_path)
+    with pytest.raises(SettingsError, match="settings: must be Settings or a config, not a str"):
+        fit("digits_le", tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="^digits_lee: No such .*did you mean digits_le?"):
+        load_config_file("digits_lee")
 
 
 def test_images_that_are_not_the_runs_are_refused(grown):

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import dataclasses
 import jax, numpy as np
-from jaxep.training import parallel, tasks, loop as training, steps as updates
+from jaxep.training import parallel, tasks, loop as training, steps as updates, workdata
 from jaxep.training.settings import Settings
 
 assert jax.local_device_count() == 8
@@ -33,7 +33,7 @@ settings = Settings(
     init_states="uniform", solver="fixed", relaxation=1.0, t_free=9, t_nudge=4, beta=2.0,
     learning_rates=0.01, batch_size=16, epochs=1, train_size=64, test_size=64,
 )
-data = training.load_data(settings)
+data = workdata.load_data(settings)
 single = tasks.data_lib.normalise
 tasks.data_lib.normalise = lambda *arguments: single(*arguments).astype("float64")
 whole = parallel.mesh_for
