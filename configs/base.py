@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     # random mirror images: CIFAR and Fashion-MNIST. Images of an .npz file stay as they are.
     config.augment = True
 
-    # Network (Table 4, SPEC 10). A number is a convolution of so many channels, 3x3, stride 1,
+    # Network (Table 4). A number is a convolution of so many channels, 3x3, stride 1,
     # padded to keep the size; 64v: padding 0; 64k5: kernel 5x5; 64s2: stride 2; M and A: 2x2 max
     # and average pool of the convolution before; R64: residual block. Empty: dense layers alone
     config.conv = "64 M 128 M 256 M"

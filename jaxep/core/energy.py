@@ -96,7 +96,16 @@ class Energy:
 def phi_aug(
     energy: Energy, params: Tree, x: Tree, states: Tree, targets: Tree, beta: jax.Array | float
 ) -> jax.Array:
-    """Φ_Aug = Φ - β L_Total (eq. 10), summed over the batch: a scalar."""
+    """Φ_Aug = Φ - β L_Total (eq. 10), summed over the batch: a scalar.
+
+    Args:
+        energy: gives Φ and L_Total.
+        params: as `energy.phi` takes them.
+        x: input, [batch, ...] in each leaf.
+        states: ξ, [batch, ...] in each leaf.
+        targets: as `energy.loss` takes them.
+        beta: nudging factor β; 0 is the free phase.
+    """
     batch = checks.batch_size(states)
     phi = energy.phi(params, x, states)
     checks.check_phi(phi, batch)
@@ -116,6 +125,12 @@ def total_loss(energy: Dynamics, params: Tree, states: Tree, targets: Tree) -> j
 
 def energy_per_sample(energy: Energy, params: Tree, x: Tree, states: Tree) -> jax.Array:
     """E = 1/2 ||ξ||² - Φ(x, ξ, w) for each sample, [batch].
+
+    Args:
+        energy: gives Φ.
+        params: as `energy.phi` takes them.
+        x: input, [batch, ...] in each leaf.
+        states: ξ, [batch, ...] in each leaf.
 
     Raises:
         ValueError: `phi` returns the sum over the batch.

@@ -115,7 +115,7 @@ class Settled(Solver):
 
 @dataclasses.dataclass(frozen=True)
 class Fixed(Solver):
-    """`steps` sweeps, as in the paper."""
+    """`steps` sweeps, as in the paper; attributes as of `Solver`."""
 
     def iterate(self, sweep: Sweep, states: Tree) -> Solution:
         start = sweep.begin(states)
@@ -222,7 +222,7 @@ def _typed_as(like: Tree, states: Tree) -> Tree:
 
 @dataclasses.dataclass(frozen=True)
 class FixedPointIteration(Tolerance):
-    """jaxopt's FixedPointIteration, driven by our loop."""
+    """jaxopt's FixedPointIteration, driven by our loop; attributes as of `Tolerance`."""
 
     def method(self, sweep: Callable[[Tree], Tree]):
         """The jaxopt solver of `sweep`."""

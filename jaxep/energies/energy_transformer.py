@@ -5,11 +5,11 @@
 
 Høier, Kerjan & Scellier 2026 ("Training a convergent energy transformer with equilibrium
 propagation", workshop of ICLR 2026, openreview Qrfml76eWJ), after Hoover et al. 2023 (arXiv
-2302.07253). Of the former the abstract alone could be read; the terms are those that two public
-re-implementations give. SPEC 12 leaves out the layer norm, which makes it convergent: after each
-gradient step a token is put back on the sphere of mean 0 and variance 1. Their net completes
-images, with a decoder in the energy; here a readout or a signal reads the tokens. One of the two
-has no 1/2 before the memories, which is a scale of M.
+2302.07253). Of the former the abstract alone could be read; the terms are those that two public re-
+implementations give. The layer norm makes it convergent: after each gradient step a token is put
+back on the sphere of mean 0 and variance 1. Their net completes images, with a decoder in the
+energy; here a readout or a signal reads the tokens. One of the two has no 1/2 before the memories,
+which is a scale of M.
 
 That projection is σ: the gradient of the convex sqrt(D) ||a - mean(a)||. Its slope is symmetric,
 so EP's limit is the exact gradient, and a sweep with relaxation ω is the projected gradient step
@@ -53,7 +53,7 @@ class EnergyTransformer:
     Attributes:
         tokens: T, into which an input [batch, T, ...] is cut: the rows of an image.
         features: numbers in each of them.
-        dim: D.
+        dim: size D of a token.
         heads: of the attention; 0: there is none.
         head_dim: of queries and keys.
         memories: relu units of each token; 0: there are none.

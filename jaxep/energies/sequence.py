@@ -2,12 +2,12 @@
 
     ξ_t <- softmax(s ∂Φ/∂ξ_t xᵀ) x,    Φ = Σ_t <ξ_t, W x_t> + Σ_edges <ξ_upper, W ξ_lower + b>
 
-Bal & Sengupta 2023 (IJCAI 2023, arXiv 2209.09626; their net for IMDB): the tokens x [T, d] are
-keys and values of a modern Hopfield net, each slot t of the projection layer ξ [T, d] queries
-them, s = 1/sqrt(d), W has no bias and serves all slots, and dense layers stand above. SPEC 12
-leaves out that retrieval is the only σ of that layer, and that its query holds the feedback from
-above. For SNLI they have four such layers side by side, which query each other's sentence with
-s = 0.16. Nothing tells the order of the tokens but which slot asks; `places` is ours.
+Bal & Sengupta 2023 (IJCAI 2023, arXiv 2209.09626; their net for IMDB): the tokens x [T, d] are keys
+and values of a modern Hopfield net, each slot t of the projection layer ξ [T, d] queries them, s =
+1/sqrt(d), W has no bias and serves all slots, and dense layers stand above. Retrieval is the only σ
+of that layer, and its query holds the feedback from above. For SNLI they have four such layers side
+by side, which query each other's sentence with s = 0.16. Nothing tells the order of the tokens but
+which slot asks; `places` is ours.
 
 This σ is the gradient of a convex function of the slot's argument a, (1/s) logsumexp(s a xᵀ). So
 its slope D is symmetric, so is (I - D H)⁻¹ D with H = ∂²Φ/∂ξ², and EP's limit is the exact

@@ -10,16 +10,8 @@ from typing import Any
 
 import jax
 
-from jaxep.core import checks
-from jaxep.core.activations import (
-    hard_sigmoid,
-    hard_tanh,
-    linear,
-    relu,
-    relu6,
-    shifted_sigmoid,
-    soft_clip,
-)
+from jaxep.core import activations, checks
+from jaxep.core.activations import hard_sigmoid, linear, relu6
 from jaxep.nets import heads
 from jaxep.nets.couplings import Conv, Coupling, Dense, Identity
 from jaxep.nets.graph import Edge, Input, Layer, Network, Shape
@@ -29,16 +21,16 @@ from jaxep.nets.specs import ConvSpec, named_specs
 from jaxep.nets.weights import Gain, gain_of
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "hard_sigmoid": hard_sigmoid,
-    "relu": relu,
-    "relu6": relu6,
-    "hard_tanh": hard_tanh,
+    "hard_sigmoid": activations.hard_sigmoid,
+    "relu": activations.relu,
+    "relu6": activations.relu6,
+    "hard_tanh": activations.hard_tanh,
     "tanh": jax.numpy.tanh,
     "sigmoid": jax.nn.sigmoid,
-    "shifted_sigmoid": shifted_sigmoid,
-    "soft_clip": soft_clip,
+    "shifted_sigmoid": activations.shifted_sigmoid,
+    "soft_clip": activations.soft_clip,
     "softplus": jax.nn.softplus,
-    "linear": linear,
+    "linear": activations.linear,
 }
 INPUT = "image"
 
@@ -175,7 +167,7 @@ def resnet(
     output_activation: Any = linear,
     gain: Gain = 1.0,
 ) -> Model:
-    """A residual net; with channels (128, 256, 512, 512) Hopfield-ResNet13 (SPEC 10).
+    """A residual net; with channels (128, 256, 512, 512) Hopfield-ResNet13.
 
     Elayedam & Srinivasan 2025. Block k has layers resk_a and resk_b and edges resk_a (3x3), resk_b
     (3x3, stride 2) and resk_skip (1x1, stride 2).
@@ -212,7 +204,7 @@ def mlp(
     output_activation: Any = None,
     gain: Gain = 1.0,
 ) -> Model:
-    """A chain of dense layers fc1, fc2, ... from an input of any shape.
+    """A chain of dense layers, fc1, fc2 and so on, from an input of any shape.
 
     Args:
         hidden: neurons of each.
@@ -250,7 +242,12 @@ def hopfield(
     """A layered Hopfield net: every layer and the input joined with every other, all to all.
 
     As `mlp`, with an edge LOWER_UPPER for each pair that is not joined in the chain. There only a
-    random share `skips` of the pairs of units is connected, over 0 and at most 1: see `Sparse`.
+    random share `skips` of the pairs of units is connected, see `Sparse` (Gammell et al. 2021).
+
+    Args:
+        hidden, input_shape, num_classes, activation, output, output_activation, gain: as of `mlp`.
+        skips: share of the pairs of units that are connected, over 0 and at most 1.
+        seed: of which ones are.
     """
     sizes = [*hidden, num_classes]
     if not checks.is_number(skips) or not 0 < skips <= 1:

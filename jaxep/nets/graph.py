@@ -1,4 +1,4 @@
-"""A network is a graph: neuron layers and clamped inputs, joined by couplings (SPEC 10).
+"""A network is a graph: neuron layers and clamped inputs, joined by couplings.
 
 Φ = Σ_edges <ξ_upper, C(ξ_lower)> + Σ_layers <ξ, b>. A chain is the special case of eq. 1. States
 are a dict by the layers' names, parameters by the names of edges and layers.

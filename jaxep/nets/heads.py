@@ -105,7 +105,14 @@ class Head:
 
 
 def readout(layer: str, shape: Shape, classes: int, gain: float = 1.0) -> Head:
-    """Logits W_out ξ + b_out outside of Φ, and their cross entropy (Laborieux et al. 2021)."""
+    """Logits W_out ξ + b_out outside of Φ, and their cross entropy (Laborieux et al. 2021).
+
+    Args:
+        layer: that it reads.
+        shape: of that layer's states, without the batch.
+        classes: number of logits.
+        gain: of its initial weights.
+    """
     return Head("readout", layer, cross_entropy, labels, Dense(shape, classes), True, one, gain)
 
 

@@ -1,4 +1,4 @@
-"""Teachers: VGG nets with batch normalisation in flax, trained by backpropagation (SPEC 6)."""
+"""Teachers: VGG nets with batch normalisation in flax, trained by backpropagation."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -98,7 +98,7 @@ def fit(
     stop: Stop = never,
     data: data_lib.Dataset | None = None,
 ) -> dict[str, Any]:
-    """Trains what the settings say, or goes on where `workdir` stopped (SPEC 8).
+    """Trains what the settings say, or goes on where `workdir` stopped.
 
     Args:
         settings: of the run, or the config that they are made of.

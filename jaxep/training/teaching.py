@@ -1,4 +1,4 @@
-"""Teachers at work: their training task, and their features for a student's signals (SPEC 6)."""
+"""Teachers at work: their training task, and their features for a student's signals."""
 
 import functools
 from collections.abc import Callable
