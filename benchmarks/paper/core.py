@@ -34,6 +34,12 @@ RUNS = {
         "the same net, only its readout trained",
         Run("cifar10_small_le", FROZEN),
     ),
+    "cifar10_small_resnet_std": (
+        "CIFAR-10 (3000 images), residual net of 4 blocks, no signals",
+        Run("cifar10_small_resnet_std"),
+    ),
+    "cifar10_small_resnet_le": ("the same, local errors", Run("cifar10_small_resnet_le")),
+    "cifar10_small_resnet_kd": ("the same, distilled", Run("cifar10_small_resnet_kd")),
 }
 ARGUMENTS = {"rows": tuple(RUNS)}
 # What learns beside what does not: statement, and the two rows.
