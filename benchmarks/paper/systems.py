@@ -71,6 +71,19 @@ ROWS: dict[str, tuple[str, Run]] = {
     "deep_le": ("12 layers as one net, local errors", Run("digits_deep_le")),
     "deep_std": ("12 layers as one net", Run("digits_deep_std")),
 }
+# What is expected to be more accurate than what: statement, where it comes from, and the two rows.
+PAIRS = (
+    ("Local errors beat none in a deep net", "the paper", "deep_le", "deep_std"),
+    ("and in a residual net", "not in the papers", "resnet_le", "resnet_std"),
+    ("Distillation beats no signal there", "not in the papers", "resnet_kd", "resnet_std"),
+    ("Layer skipping beats a chain", "Gammell et al. 2021", "skips", "skips_not"),
+    ("The corrected contrast beats the naive one", "Scurria 2026", "untied", "untied_naive"),
+    ("Weak feedback beats full, 12 layers", "Liu & Chen 2025", "feedback", "feedback_full"),
+    ("Blocks beat one net without signals", "Nest & Ernoult 2024", "blocks", "deep_std"),
+    ("Attention helps", "Høier et al. 2026", "transformer", "transformer_no_attention"),
+    ("Points in the complex plane beat two", "of theory", "holomorphic", "holomorphic_centered"),
+    ("Four real points beat two", "of theory", "holomorphic_four_point", "holomorphic_centered"),
+)
 ARGUMENTS = {"rows": tuple(ROWS)}
 TOLD = ("test_accuracy", "training_seconds", "parameters", "command", "run_commit")
 Gradients = Any
@@ -203,6 +216,13 @@ def claims(result: Result) -> Claims:
         reached = rows["predictive_coding"]["test_accuracy"]
         here, holds = f"{show.percent(reached)} %", statistics.mean(reached) >= 0.98
         yield Claim("A predictive coding net learns digits", "aim: 98 %", here, holds)
+    for statement, source, more, less in PAIRS:
+        if more in rows and less in rows:
+            found = [rows[name]["test_accuracy"] for name in (more, less)]
+            here = " against ".join(show.percent(one) for one in found)
+            yield Claim(
+                f"{statement} (worst seed, best)", source, here, min(found[0]) > max(found[1])
+            )
 
 
 def draw(result: Result):
