@@ -249,7 +249,7 @@ def draw(result: Result):
             "free phase", settling, "sweeps", "ratio", "xy", ticks=RATIOS, legend="upper left"
         ),
         show.Panel(
-            "digits", training, learned, "ratio", "x", (0, 100), RATIOS, legend="lower left"
+            "digits", training, learned, "ratio", "x", (0, 100), RATIOS, legend="lower center"
         ),
         show.Panel(
             f"EP with λ, {DEEP}", cosines, "cosine to exact", "", ticks=names, legend="lower right"
