@@ -95,7 +95,7 @@ BAD = [
         {**BLOCKS, "system": "vector_field", "learning_rates": 0.1},
         "config.system = 'vector_field': must be one ",
     ),
-    ({**BLOCKS, "estimator": "bptt"}, "config.estimator = 'bptt': must be ep or implicit with task"),
+    ({**BLOCKS, "estimator": "bptt"}, "config.estimator = 'bptt': must be ep or implicit with"),
     ({**BLOCKS, "micro_batch": 8}, "config.micro_batch = 8: must be 0 with task blocks"),
     ({"wiring": "all"}, "config.wiring = 'all': must be chain where conv is not empty"),
     ({"optimizer": "lion"}, "config.optimizer = 'lion': must be one of sgd, adam, adamw"),
