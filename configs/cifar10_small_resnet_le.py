@@ -1,8 +1,9 @@
 """A residual net of 4 blocks on the 3000 CIFAR-10 images of cifar10_small_le, local errors.
 
 The channels are an eighth of Hopfield-ResNet13; its twins are cifar10_small_resnet_std and _kd.
-Not tuned, and the signals make little difference in 8 epochs: 21.9 % of the test images without, 25.8 %
-with local errors, 24.8 % distilled, one seed. With gain 0.8 and plain std the first epoch overflows.
+Not tuned, and the signals make little difference in 8 epochs: 21.9 % of the test images without,
+25.8 % with local errors, 24.8 % distilled, one seed. With gain 0.8 and plain std the first epoch
+overflows.
 """
 
 from ml_collections import ConfigDict
