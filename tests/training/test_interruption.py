@@ -95,7 +95,9 @@ def test_a_signal_saves_and_gives_the_command_that_goes_on(number, status, tmp_p
     assert again == words
     done = len(rows(tmp_path / "a run"))
     code, out, err = run(again, **cache)
-    assert (code, err) == (0, "") and len(out.splitlines()) == LONG["epochs"] - done
+    told, *epochs = out.splitlines()
+    assert (code, err) == (0, "") and len(epochs) == LONG["epochs"] - done
+    assert ", on from update " in told
     assert ending(tmp_path / "a run", **LONG) == whole[0]
 
 
@@ -147,7 +149,8 @@ def test_a_signal_during_compilation_is_answered(tmp_path, cache, whole):
     wait_for((tmp_path / "run" / "layers.csv").exists, process)  # all is ready but the program
     process.send_signal(signal.SIGTERM)
     code, out, err = finish(process)
-    assert code == 143 and out == "" and "saved after update" in err, err
+    assert code == 143 and "saved after update" in err, err
+    assert out.endswith("; compiling the first\n") and len(out.splitlines()) == 1
     assert run(words, **cache)[0] == 0
     assert ending(tmp_path / "run", **LONG) == whole[0]
 
