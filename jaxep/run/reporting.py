@@ -74,7 +74,6 @@ class Reporter:
             # Its files are named by the second: a quick resumption would write over the first.
             filename_suffix=f".{self._start}",
         )
-        self._tell_hyperparameters()
         self._repeat_events()
         return self
 
@@ -95,7 +94,9 @@ class Reporter:
             metrics = numbers(self._columns, cells)
             self._write_events(metrics["epoch"], metrics, layers.get(metrics["epoch"], {}))
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:  # at the end: on a disk that is full they would be one more failure
+            self._tell_hyperparameters()
         self._bar.close()
         self._events.close()
 
