@@ -2,9 +2,9 @@
 
 The layers of digits_deep_std. Two runs collapsed to chance from the learning rate: 0.01 at batches
 of 26 after 3 epochs (38 % then; the hard sigmoids of the last block end at 0), and gain 1.0 with
-rates of 0.01 (readout 0.03). hard_tanh in their place does not settle (residual 0.1 to 0.2). At the
-best weights of a run β 0.02 gives every kernel a gradient of cosine 0.98 or more to that of the
-unrolled net. `python -m benchmarks systems` has what these settings reach.
+rates of 0.01 (readout 0.03) and β 0.1 or 1. hard_tanh in their place does not settle (residual 0.1
+to 0.2). At the best weights of a run β 0.02 gives every kernel a gradient of cosine 0.98 or more to
+that of the unrolled net. `python -m benchmarks systems` has what these settings reach.
 """
 
 from ml_collections import ConfigDict

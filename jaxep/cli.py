@@ -14,10 +14,9 @@ import sys
 from collections.abc import Sequence
 
 from jaxep import process
-from jaxep.commands.options import did_you_mean
 from jaxep.process import end
 from jaxep.run import console
-from jaxep.run.errors import UserError
+from jaxep.run.errors import UserError, did_you_mean
 
 HELP = {"--help", "-h", "-help"}
 # A file of jaxep/commands each, imported when it is asked for: `train` takes seconds.

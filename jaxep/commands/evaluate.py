@@ -10,12 +10,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from jaxep.commands.options import Parser, can_be_file
 from jaxep.commands.trained import Trained, load
-from jaxep.nets.heads import Targets
 from jaxep.run import console
 from jaxep.run.errors import SettingsError, reason
 from jaxep.run.files import write_atomically
@@ -55,18 +53,10 @@ def evaluate(words: Sequence[str]) -> None:
 def judged(trained: Trained) -> dict[str, Any]:
     """Loss and accuracy over the test images, whole and by class, as JSON values.
 
-    They are those of metrics.csv, up to rounding and to the initial states where these are random.
+    They are those of metrics.csv, up to rounding.
     """
     run, (images, labels) = trained.run, (np.asarray(part) for part in trained.data.test)
-    losses, right = [], []
-    # The states of all images at once might not fit in memory.
-    size = run.settings.eval_batch_size
-    for first in range(0, len(labels), size):
-        batch, own = images[first : first + size], labels[first : first + size]
-        states = run.states(batch)
-        losses.append(run.model.output_loss(run.params, states, Targets(jnp.asarray(own))))
-        right.append(run.model.outputs(run.params, states).argmax(-1) == own)
-    correct = np.concatenate(right)
+    losses, correct = (np.asarray(part) for part in run.judge(images, labels))
     of_class = [correct[labels == number] for number in range(trained.data.num_classes)]
     return {
         "run": str(trained.folder),
@@ -74,7 +64,7 @@ def judged(trained: Trained) -> dict[str, Any]:
         "update": run.step,
         "epoch": run.step // trained.updates_per_epoch,
         "images": len(labels),
-        "loss": float(np.concatenate(losses).mean()),
+        "loss": float(losses.mean()),
         "accuracy": float(correct.mean()),
         "classes": [
             {"images": len(own), "accuracy": float(own.mean()) if len(own) else None}

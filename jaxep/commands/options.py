@@ -1,9 +1,8 @@
 """Words of the command line as settings: --config, what overrides it, and refusals in one line."""
 
 import argparse
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -11,7 +10,7 @@ from absl import flags
 from ml_collections import ConfigDict, FieldReference, config_flags
 
 from jaxep import configs
-from jaxep.run.errors import SettingsError
+from jaxep.run.errors import SettingsError, did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,12 +26,6 @@ class Parser(argparse.ArgumentParser):
             SettingsError: with `message`.
         """
         raise SettingsError(f"{message} ({self.prog} --help tells all)")
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """What ends a refusal of a word where a known one is near; else nothing."""
-    near = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def can_be_file(flag: str, name: str) -> None:

@@ -97,8 +97,6 @@ def _moved(
     settings = dataclasses.replace(run.settings, estimator="ep", ep_variant="centered")
     kappa = tasks.kappa_of_step(settings, trained.updates_per_epoch * settings.epochs)
     strength = kappa(max(run.step - 1, 0)) if kappa else 0.0
-    mean, std = (tuple(run.facts[name]) for name in ("mean", "std"))
-    x = tasks.network_input(settings, mean, std, images)
     estimator = dynamics.build_estimator(settings)
     estimate = estimator.value_and_grad(run.energy)
 
@@ -106,7 +104,8 @@ def _moved(
     def phases(params, x, targets):
         return estimate(params, (x, targets), jax.random.key(run.settings.seed))[2]
 
-    aux = phases(run.params, x, Targets(labels, jnp.asarray(strength, jnp.float32)))
+    targets = Targets(labels, jnp.asarray(strength, jnp.float32))
+    aux = phases(run.params, run.inputs(images), targets)
     signal = {"none": "", "le": f"\nκ = {float(strength):.3g}"}
     found = []
     for place, point in enumerate(estimator.stencil.phases):

@@ -95,9 +95,8 @@ def _draw_outputs(axes: Any, shown: Shown) -> None:
 def _draw_states(
     page: Any, axes: Any, states: np.ndarray, title: str, colors: str, limits: tuple[float, float]
 ) -> None:
-    shades = figures.matplotlib.colormaps[colors].with_extremes(
-        bad="0.75"
-    )  # what is between maps is no state
+    # What is between maps is no state: gray.
+    shades = figures.matplotlib.colormaps[colors].with_extremes(bad="0.75")
     # A strip, and tokens, fill their axes; maps keep their shape.
     aspect = "equal" if states.ndim == 3 else "auto"
     low, high = limits

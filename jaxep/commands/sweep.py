@@ -30,9 +30,9 @@ import jax
 from jaxep import process
 from jaxep.commands.compare import tell
 from jaxep.commands.jobs import Event, Job, run_all
-from jaxep.commands.options import Parser, did_you_mean, parse
+from jaxep.commands.options import Parser, parse
 from jaxep.run import comparison, console, summary
-from jaxep.run.errors import CheckpointError, SettingsError
+from jaxep.run.errors import CheckpointError, SettingsError, did_you_mean
 from jaxep.run.files import local_path
 from jaxep.run.workdir import check_run, held
 from jaxep.training import workdata

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+# The solvers whose phases have so many sweeps and no tolerance.
+FIXED = ("fixed", "event_driven")
+
 
 class About(NamedTuple):
     """What a picture needs to know of a run.
@@ -30,10 +33,7 @@ def about(config: Mapping[str, Any]) -> About:
         signal = f"signal {config.get('signal')}"
         trained = [how, signal, f"β {config.get('beta')}", trained[1]]
     what = ", ".join(str(part) for part in (config.get("dataset"), layers, *trained) if part)
-    stops = config.get("task") != "teacher" and config.get("solver") not in (
-        "fixed",
-        "event_driven",
-    )
+    stops = config.get("task") != "teacher" and config.get("solver") not in FIXED
     columns = {"free_residual": "tol_free", "nudge_residual": "tol_nudge"}
     found = {column: config.get(key) for column, key in columns.items()} if stops else {}
     tolerances = {column: float(value) for column, value in found.items() if value}

@@ -1,7 +1,9 @@
 """Errors a user can mend: each is one sentence, printed without a traceback; `status` of exit."""
 
+import difflib
 import os
 import re
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -40,6 +42,12 @@ class PeerError(UserError):
 
 class Interrupted(Exception):
     """The run was asked to stop: it has saved its state, and the same settings go on from there."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """What ends a refusal of a word where a known one is near; else nothing."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def reason(error: BaseException) -> str:

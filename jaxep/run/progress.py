@@ -83,7 +83,7 @@ def line(metrics: Mapping[str, Any], total: int, seconds: Sequence[float]) -> st
 
 
 def duration(seconds: float) -> str:
-    """ "50 s", "12 min" or "3 h 20 min"."""
+    """As a reader says it: 50 s, 12 min, 3 h 20 min."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

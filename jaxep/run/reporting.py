@@ -95,10 +95,16 @@ class Reporter:
             self._write_events(metrics["epoch"], metrics, layers.get(metrics["epoch"], {}))
 
     def __exit__(self, error: object, *_: object) -> None:
-        if error is None:  # at the end: on a disk that is full they would be one more failure
-            self._tell_hyperparameters()
         self._bar.close()
-        self._events.close()
+        try:
+            # Not earlier: their 10 kB would be the first to meet a full disk, and hide its error.
+            if error is None:
+                self._tell_hyperparameters()
+            self._events.close()
+        except OSError as lost:
+            if error is None:  # else what ended the run is told, and that alone
+                told = f"{reason(lost)}; metrics.csv and layers.csv have all"
+                console.warn(f"the events of TensorBoard cannot be written ({told})")
 
     def progress(self, done: int, total: int) -> None:
         """Moves the bar of this epoch to `done` of `total` steps; nothing where nobody watches."""

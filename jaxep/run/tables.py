@@ -25,6 +25,11 @@ LAYER_COLUMNS = ("epoch", "layer", "activity", "gradient", "displacement", "zero
 
 
 def cells_of(values: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """The cells of a row, in the order of the columns.
+
+    Raises:
+      ValueError: a value is of no column.
+    """
     if unknown := sorted(set(values) - set(columns)):
         raise ValueError(f"no such columns: {unknown}")
     return [_cell(values.get(column)) for column in columns]
@@ -39,6 +44,7 @@ def _cell(value: Any) -> str:
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Writes a whole table in one step."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     write_atomically(path, text.getvalue())
@@ -61,6 +67,7 @@ def _number(column: str, cell: str) -> Any:
 
 
 def numbers(columns: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
+    """What the cells of a row say, by column; None for an empty one."""
     return {column: _number(column, cell) for column, cell in zip(columns, cells, strict=True)}
 
 

@@ -89,6 +89,23 @@ class Run:
         """The class of each image, from 0: [n]."""
         return self.outputs(images).argmax(-1)
 
+    def judge(self, images: Any, labels: Any) -> tuple[jax.Array, jax.Array]:
+        """(loss, whether the answer is right) of each image, both [n].
+
+        Args:
+            images: as of `states`.
+            labels: their classes, from 0: [n].
+
+        Raises:
+            DataError: images of another shape or type.
+        """
+        found, first = [], 0
+        for batch, key in self._batches(images):
+            own = jnp.asarray(labels[first : first + len(batch)])
+            found.append(tasks.judge(self.model, self.params, self._settle(batch, key), own))
+            first += len(batch)
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *found)
+
     def evaluate(self, data: Dataset | None = None) -> tuple[float, float]:
         """(mean loss, accuracy) over the test part, as metrics.csv has them.
 

@@ -4,7 +4,6 @@ Every refusal is one line that names the key, its value and what is allowed.
 """
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from ml_collections import ConfigDict
 from jaxep.configs import base, load
 from jaxep.core.stencils import STENCILS
 from jaxep.nets.builders import ACTIVATIONS
-from jaxep.run.errors import DataError, SettingsError
+from jaxep.run.errors import DataError, SettingsError, did_you_mean
 from jaxep.training.networks import check_network
 from jaxep.training.rules import (
     ANY,
@@ -233,9 +232,7 @@ def from_config(config: ConfigDict | Mapping[str, Any]) -> Settings:
     for key, value in given.items():
         if key not in _TABLE:
             name = short(key) if isinstance(key, str) else shown(key)
-            near = difflib.get_close_matches(name, _TABLE, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise refuse(name, value, f"there is no such key{hint}")
+            raise refuse(name, value, f"there is no such key{did_you_mean(name, _TABLE)}")
     for key, (kind, _) in _TABLE.items():
         if key not in given:
             raise SettingsError(f"config.{key} is missing: it must be {KINDS[kind].words}")

@@ -150,6 +150,9 @@ def test_a_run_can_be_loaded_evaluated_and_asked(grown):
     images, labels = data.test
     predicted = run.predict(images)
     assert np.mean(np.asarray(predicted) == labels) == pytest.approx(accuracy)
+    losses, right = run.judge(images, labels)
+    assert float(losses.mean()) == pytest.approx(loss, rel=1e-5)
+    np.testing.assert_array_equal(right, predicted == labels)
     states = run.states(images[:5, ..., 0])
     assert {name: s.shape for name, s in states.items()} == {"conv1": (5, 4, 3, 6), "fc1": (5, 8)}
     # The states of each image are those of the evaluation: settled, and its own.
@@ -179,7 +182,7 @@ def test_a_config_serves_as_settings_and_what_is_none_is_refused(tmp_path):
         with pytest.raises(SettingsError, match="config.beta = -1.0: must be"):
             fit(given, tmp_path)
     with pytest.raises(SettingsError, match="settings: must be Settings or a config, not a str"):
-        fit("digits_le", tmp_path)  # type: ignore[arg-type]
+        fit("digits_le", tmp_path)
     with pytest.raises(SettingsError, match="^digits_lee: No such .*did you mean digits_le?"):
         load_config_file("digits_lee")
 
