@@ -35,8 +35,8 @@ class Chain(NamedTuple):
 
 
 def tensor(array: Any) -> torch.Tensor:
-    """A contiguous copy."""
-    return torch.from_numpy(np.array(array, order="C"))
+    """A contiguous copy on torch's default device."""
+    return torch.tensor(np.array(array, order="C"))
 
 
 def from_jax(network: Network, params: dict[str, Any], x: jax.Array, labels: jax.Array) -> Chain:

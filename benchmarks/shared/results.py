@@ -54,6 +54,7 @@ class Options:
         own: the benchmark's own arguments.
         command: as it was typed.
         began: when the command started, of `time.perf_counter`.
+        origin: where its numbers come from, as JSON values.
     """
 
     name: str
@@ -63,11 +64,17 @@ class Options:
     own: argparse.Namespace = dataclasses.field(default_factory=argparse.Namespace)
     command: str = ""
     began: float = dataclasses.field(default_factory=time.perf_counter)
+    origin: Callable[[], Result] = provenance
 
     @property
     def stem(self) -> str:
         """Name of the result's files: NAME, or NAME_SCALE where the scale is not `small`."""
         return self.name if self.scale == "small" else f"{self.name}_{self.scale}"
+
+    @property
+    def path(self) -> Path:
+        """Of the JSON."""
+        return self.results / f"{self.stem}.json"
 
     def keep(self, result: Result, finished: bool = True) -> Result:
         """Writes the result with its origin, and returns what was written.
@@ -79,16 +86,15 @@ class Options:
         told: Result = {"command": self.command, "scale": self.scale}
         told["seconds"] = round(time.perf_counter() - self.began, 3)
         told |= {} if finished else {"finished": False}
-        whole = plain({**told, **result, **provenance()})
+        whole = plain({**told, **result, **self.origin()})
         text = json.dumps(whole, indent=1, allow_nan=False) + "\n"
         self.results.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.results / f"{self.stem}.json", text)
+        write_atomically(self.path, text)
         return whole
 
     def kept(self, *keys: str) -> Result:
         """Of what an earlier command left, the given keys; {} where there is nothing."""
-        path = self.results / f"{self.stem}.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
+        found = json.loads(self.path.read_text()) if self.path.exists() else {}
         return {key: found[key] for key in keys if key in found}
 
     def each(self, chosen: Iterable[str], every: Iterable[str], of: Callable[[str], Any]) -> Result:

@@ -1,5 +1,6 @@
 """What the speed benchmarks share: nets, a batch, a clock, and the limit of the machine."""
 
+import dataclasses
 import os
 import statistics
 import time
@@ -17,7 +18,7 @@ from benchmarks.shared.runs import Run
 from jaxep import Energy
 from jaxep.core.sweep import ORDERS, Sweep, free_objective
 from jaxep.nets.builders import resnet, vgg
-from jaxep.nets.couplings import Conv, Coupling
+from jaxep.nets.couplings import Conv, Coupling, LoweringName
 from jaxep.nets.graph import Network
 from jaxep.nets.heads import Targets
 from jaxep.nets.model import Model
@@ -30,6 +31,7 @@ def _without_signals(model: Model) -> Model:
 
 _CIFAR: dict[str, Any] = {"image_shape": (32, 32, 3), "num_classes": 10}
 NETS: dict[str, Callable[[], Model]] = {
+    "tiny": lambda: vgg("4 M 4 M", (8,), (8, 8, 3), 10),  # of the tests: says nothing
     "digits_le": lambda: _without_signals(systems.model(Run("digits_le"))),
     "vgg5": lambda: vgg("128 M 256 M 512 M 512v M", (), **_CIFAR),
     "vgg7": lambda: vgg("64 M 128 M 256 M 512 M 512 M", (512,), **_CIFAR),
@@ -67,6 +69,33 @@ def problem(name: str, batch: int) -> Problem:
     x = 0.4 * jax.random.normal(jax.random.key(1), (batch, *model.network.inputs[0].shape))
     labels = jax.random.randint(jax.random.key(2), (batch,), 0, 10)
     return Problem(model, model.energy(), params, x, Targets(labels, jnp.zeros(batch)))
+
+
+# Of a dense lowering: its matrix grows as the fourth power of the map.
+LARGEST_DENSE_MAP = 4
+
+
+def lowered(model: Model, lowering: LoweringName) -> Model:
+    """The model with each convolution computed in one way, where that way fits its map.
+
+    The others are the backend's own convolution.
+    """
+
+    def of(conv: Conv) -> Conv:
+        if lowering == "dense" and min(conv.in_shape[:2]) > LARGEST_DENSE_MAP:
+            return dataclasses.replace(conv, lowering="convolution")
+        try:
+            return dataclasses.replace(conv, lowering=lowering)
+        except ValueError:  # of a way that cannot compute it
+            return dataclasses.replace(conv, lowering="convolution")
+
+    edges = tuple(
+        dataclasses.replace(edge, coupling=of(edge.coupling))
+        if isinstance(edge.coupling, Conv)
+        else edge
+        for edge in model.network.edges
+    )
+    return dataclasses.replace(model, network=dataclasses.replace(model.network, edges=edges))
 
 
 def sweeps(energy: Energy, order: str, params: Any, batch: Any, count: Any) -> Any:
@@ -131,9 +160,9 @@ def medians(clocks: Mapping[Any, Callable[[], float]], rounds: int) -> dict[Any,
     return {name: statistics.median(row[name] for row in found) for name in clocks}
 
 
-def matmul_seconds() -> Callable[[], float]:
-    """One large float32 product, the rate that nothing on this machine exceeds by much."""
-    a = jax.random.normal(jax.random.key(0), (MATMUL, MATMUL))
+def matmul_seconds(size: int = MATMUL, dtype: Any = jnp.float32) -> Callable[[], float]:
+    """One large product, the rate that nothing on this machine exceeds by much."""
+    a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)
     product = jax.jit(jnp.matmul)
     return lambda: min(seconds(product, a, a) for _ in range(3))
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from benchmarks.shared import show
 from benchmarks.shared.results import Claim, Claims, Options, Result
-from benchmarks.shared.workload import medians, seconds
+from benchmarks.shared.workload import LARGEST_DENSE_MAP, medians, seconds
 from jaxep.nets.couplings import Conv, LoweringName
 from jaxep.training.parallel import samples_over_devices
 
@@ -24,7 +24,7 @@ MAPS = ((2, 1), (4, 0), (4, 1), (8, 1), (16, 1), (32, 1))
 CHANNELS = (16, 32, 64, 128, 256, 512)
 NAMES: tuple[LoweringName, ...] = ("convolution", "dense", "winograd")
 BATCH = 32
-LARGEST_MAP = {"convolution": 32, "dense": 4, "winograd": 32}
+LARGEST_MAP = {"convolution": 32, "dense": LARGEST_DENSE_MAP, "winograd": 32}
 # Larger ones do not occur: a net's channels grow as its maps shrink.
 LARGEST_LAYER = 32 * 32 * 64
 

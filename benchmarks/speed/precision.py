@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks.shared import show, systems
+from benchmarks.shared import show, systems, workload
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.speed.solvers import SHALLOW, digits
 from jaxep import EP, Energy, Fixed
-from jaxep.nets.couplings import Conv, LoweringName
+from jaxep.nets.couplings import LoweringName
 from jaxep.training.steps import evaluate
 
 BETAS = (0.03, 0.1, 0.3, 1.0, 2.0)
@@ -85,14 +85,7 @@ KINDS = {
 
 def lowered(system: systems.System, lowering: LoweringName) -> Energy:
     """The system's energy with all convolutions computed in one way."""
-    edges = tuple(
-        dataclasses.replace(edge, coupling=dataclasses.replace(edge.coupling, lowering=lowering))
-        if isinstance(edge.coupling, Conv)
-        else edge
-        for edge in system.model.network.edges
-    )
-    network = dataclasses.replace(system.model.network, edges=edges)
-    return dataclasses.replace(system.model, network=network).energy(system.settings.init_states)
+    return workload.lowered(system.model, lowering).energy(system.settings.init_states)
 
 
 def gaps(system: systems.System, params: Any, kind: Kind) -> list[list[float]]:
