@@ -17,15 +17,18 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
+
+import jax
 
 from benchmarks.device import agreement, times, training
 from benchmarks.device.rows import ENVIRONMENT, Clock, Row, bounded, failures, fill, measured
 from benchmarks.shared import results
 from benchmarks.speed import memory
 from jaxep.process import end
-from jaxep.run.errors import UserError
+from jaxep.run.errors import SettingsError, UserError
 from jaxep.run.files import write_atomically
 from jaxep.run.provenance import provenance
 
@@ -78,9 +81,21 @@ def parts_of(peer: str, platform: str, given: Sequence[str]) -> dict[str, Part]:
     }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses words in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message} (--help tells all)")
+
+
 def read(given: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """The command line, and those of its words that are settings."""
-    parser = argparse.ArgumentParser("python -m benchmarks.accelerator", usage=__doc__)
+    parser = _Parser(
+        "python -m benchmarks.accelerator",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--minutes", type=_minutes, required=True, help="in all, over 0")
     parser.add_argument("--out", type=Path, help="default: runs/accelerator/KIND OF DEVICE")
     parser.add_argument("--peer", default="", help="a checkout of Equilibrium-Propagation")
@@ -94,9 +109,10 @@ def read(given: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 def _minutes(text: str) -> float:
     """A positive number."""
-    if not 0 < float(text) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be over 0")
-    return float(text)
+    with suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text}: must be a number over 0")
 
 
 def slug(kind: str) -> str:
@@ -108,12 +124,12 @@ def check_device(options: results.Options, origin: results.Result) -> None:
     """Refuses to go on with the result of another device.
 
     Raises:
-        UserError: it is one.
+        SettingsError: it is one.
     """
     here = origin["device"]
     there = options.kept("device").get("device") or here
     if there["kind"] != here["kind"]:
-        raise UserError(
+        raise SettingsError(
             f"--out {options.results}: holds {options.stem} of {there['kind']}, this is "
             f"{here['kind']}; choose another folder"
         )
@@ -147,40 +163,55 @@ def page(folder: Path, scale: str, parts: dict[str, Part]) -> str:
     return "\n\n".join([f"# On {origin}", *texts]) + "\n"
 
 
+def prepare(
+    options: argparse.Namespace, settings: Sequence[str], command: str
+) -> tuple[dict[str, results.Options], dict[str, Part]]:
+    """Finds the device; the results and the parts by name, all that can be refused is.
+
+    Raises:
+        UserError: a word, data or a folder is not what it must be.
+        RuntimeError: JAX does not start.
+    """
+    if "training" in options.parts:
+        training.check_words(options.scale, settings)
+    origin = bounded(PROBE_SECONDS, Row(provenance, (), ENVIRONMENT))
+    device = origin["device"]
+    folder = options.out or results.ROOT / "runs/accelerator" / slug(device["kind"])
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = {"scale": options.scale, "results": folder, "command": command}
+    every = {name: results.Options(name, origin=lambda: origin, **shared) for name in options.parts}
+    for own in every.values():
+        check_device(own, origin)
+    if "training" in every:
+        training.check(every["training"], settings)
+    for name in every if options.again else ():
+        every[name].path.unlink(missing_ok=True)
+    print(f"{device['count']} × {device['kind']}, results in {folder}", flush=True)
+    return every, parts_of(options.peer, device["platform"], settings)
+
+
 def main(given: Sequence[str] | None = None) -> None:
     """Checks the words, finds the device, measures part by part, writes the page after each."""
-    words = list(sys.argv[1:] if given is None else given)
-    options, settings = read(words)
-    clock = Clock(60 * options.minutes, time.monotonic())
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what runs is ended with this
+    words, began = list(sys.argv[1:] if given is None else given), time.monotonic()
+    # This process computes nothing, and must not hold the device that its rows measure.
+    jax.config.update("jax_platforms", "cpu")
+    signal.signal(
+        signal.SIGTERM, lambda *_: end("SIGTERM: stopped, what was measured is kept", 143)
+    )
     try:
-        if "training" in options.parts:
-            training.check_words(options.scale, settings)
-        origin = bounded(PROBE_SECONDS, Row(provenance, (), ENVIRONMENT))
-        kind = slug(origin["device"]["kind"])
-        folder = options.out or results.ROOT / "runs/accelerator" / kind
-        folder.mkdir(parents=True, exist_ok=True)
+        options, settings = read(words)
+        clock = Clock(60 * options.minutes, began)
         command = f"python -m benchmarks.accelerator {shlex.join(words)}"
-        parts = parts_of(options.peer, origin["device"]["platform"], settings)
-        own = {
-            name: results.Options(
-                name, options.scale, folder, command=command, origin=lambda: origin
-            )
-            for name in options.parts
-        }
-        for each in own.values():
-            check_device(each, origin)
-            if options.again and each.name != "training":
-                each.path.unlink(missing_ok=True)
-        if "training" in own:
-            training.check(own["training"], settings)
+        every, parts = prepare(options, settings, command)
+        for name, own in every.items():
+            run(own, clock, parts[name])
+            text = page(own.results, options.scale, parts)
+            write_atomically(own.results / "README.md", text)
+        print(text)
     except (UserError, RuntimeError, OSError) as error:
         end(error)
-    clock.tell(f"{origin['device']['count']} × {origin['device']['kind']}, results in {folder}")
-    for name, each in own.items():
-        run(each, clock, parts[name])
-        write_atomically(folder / "README.md", page(folder, options.scale, parts))
-    print(page(folder, options.scale, parts))
+    except KeyboardInterrupt:
+        end("SIGINT: stopped, what was measured is kept", 130)
 
 
 if __name__ == "__main__":

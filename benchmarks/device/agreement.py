@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.baselines import textbook
 from benchmarks.device.precisions import PRECISIONS
-from benchmarks.device.rows import ON_CPU, Clock, Row, bounded, fill, measured, missing
+from benchmarks.device.rows import ON_CPU, Clock, Row, bounded, fill, longest, measured, missing
 from benchmarks.shared import show, systems, workload
 from benchmarks.shared.results import Options, Result
 from benchmarks.shared.workload import Problem
@@ -137,7 +137,7 @@ def measure(options: Options, clock: Clock, share: float) -> None:
         return
     with tempfile.TemporaryDirectory(dir=options.results) as folder:
         clock.tell(f"{options.name}: {size.net} in float64 on the CPU")
-        bounded(max(1.0, clock.left), Row(reference, (size, folder), ON_CPU))
+        bounded(longest(clock, share), Row(reference, (size, folder), ON_CPU))
         fill(
             options,
             clock,

@@ -119,19 +119,24 @@ def fill(options: Options, clock: Clock, share: float, rows: Mapping[str, Row]) 
         share: of all seconds, after which no row of this part begins.
         rows: by name, the most wanted first.
     """
-    found, longest = kept(options), max(LEAST_SECONDS, clock.left_of(share))
-    todo = missing(options, rows)
+    found, todo, most = kept(options), missing(options, rows), longest(clock, share)
     for number, name in enumerate(todo):
         if clock.left_of(share) <= 0:
             clock.tell(f"{options.name}: no time for {'; '.join(todo[number:])}: call again")
             return
         clock.tell(f"{options.name}: {name}")
         try:
-            found[name] = bounded(min(longest, max(1.0, clock.left)), rows[name])
+            found[name] = bounded(min(most, max(1.0, clock.left)), rows[name])
         except RuntimeError as error:
             found[name] = {"error": str(error)}
             clock.tell(f"{options.name}: {name}: {error}")
+        found[name]["git_commit"] = options.origin()["git_commit"]
         options.keep({"rows": found}, finished=all(row in found for row in rows))
+
+
+def longest(clock: Clock, share: float) -> float:
+    """Seconds that one row of a part may take."""
+    return max(LEAST_SECONDS, clock.left_of(share))
 
 
 def kept(options: Options) -> dict[str, Result]:

@@ -6,9 +6,11 @@ there. A run that is at its end makes place for the next one.
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,8 @@ SHRINK: dict[str, dict[str, dict[str, Any]]] = {
 # Seconds before the end at which train.py is told to save, as a share of all and at most; and for
 # which it is waited after that.
 SAVING_SHARE, SAVING_SECONDS, PATIENCE = 0.1, 30.0, 120.0
+# Exit statuses of a run that is at its end, that has saved, and that was stopped before it began.
+FINE = (0, 128 + signal.SIGTERM, -signal.SIGTERM)
 
 
 def words(config: str, scale: str, given: Sequence[str]) -> list[str]:
@@ -90,27 +94,36 @@ def check(options: Options, given: Sequence[str]) -> None:
 def train(options: Options, clock: Clock, config: str, given: Sequence[str]) -> str:
     """Trains until the minutes are over; returns the line of an error, or nothing."""
     workdir = place(options, config)
-    command = [sys.executable, "train.py", *words(config, options.scale, given)]
+    command = [sys.executable, str(ROOT / "train.py"), *words(config, options.scale, given)]
     process = subprocess.Popen(
         [*command, "--workdir", str(workdir.absolute())],
-        cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
     )
-    stopped = False
-    try:
-        reserve = min(SAVING_SECONDS, SAVING_SHARE * clock.seconds)
-        _, errors = process.communicate(timeout=max(1.0, clock.left - reserve))
-    except subprocess.TimeoutExpired:
-        stopped = True
-        process.terminate()
-        _, errors = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
-    if process.returncode == 0 or stopped:
+    reserve = min(SAVING_SECONDS, SAVING_SHARE * clock.seconds)
+    status, errors = ended(process, max(1.0, clock.left - reserve))
+    if status in FINE:
         return ""
     last = (errors.strip().splitlines() or [""])[-1]
-    return last.removeprefix("error: ") or f"exit status {process.returncode}"
+    return last.removeprefix("error: ") or f"exit status {status}"
+
+
+def ended(process: subprocess.Popen, seconds: float) -> tuple[int, str]:
+    """Exit status and stderr of a process; after so many seconds it is told to save and end.
+
+    So it is where this process is stopped.
+    """
+    try:
+        errors = process.communicate(timeout=seconds)[1]
+    except BaseException as stopped:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        process.kill()
+        errors = process.communicate()[1]
+        if not isinstance(stopped, subprocess.TimeoutExpired):
+            raise
+    return process.returncode, errors
 
 
 def row_of(workdir: Path, settings: Settings) -> Result:

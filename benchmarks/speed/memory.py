@@ -35,6 +35,7 @@ ROWS: dict[tuple[str, str], Any] = {
     for method, *row in zip(METHODS, *columns, strict=False)
 }
 MB = 1e6
+PEAK = "device_peak_mb"  # of rows on an accelerator
 
 
 def black(run: Run, count: int) -> data_lib.Dataset:
@@ -80,7 +81,7 @@ def measure_row(row: tuple[str, str], batch: int) -> dict[str, Any]:
     }
     if jax.default_backend() != "cpu":
         jax.block_until_ready(compiled(*init(key), *mine.data.train, key))
-        found["device_peak_mb"] = jax.local_devices()[0].memory_stats()["peak_bytes_in_use"] / MB
+        found[PEAK] = jax.local_devices()[0].memory_stats()["peak_bytes_in_use"] / MB
     return found
 
 
@@ -97,9 +98,11 @@ def table(result: Result) -> str:
         cells = [f"{row[key]:.0f}" for key in ("total_mb", "temporaries_mb")]
         paper = row["paper_mb"]
         cells += [paper, f"{paper / row['total_mb']:.1f}"] if paper else ["", ""]
+        cells += [f"{row[PEAK]:.0f}"] if PEAK in row else []
         rows.append([row["model"], row["method"], row["config"], *cells])
     header = ["model", "method", "config", "total, MB", "temporaries, MB", "paper's GPU, MB"]
-    return show.markdown([*header, "ratio"], rows)
+    peak = ["device's peak, MB"] if any(PEAK in row for row in result["rows"]) else []
+    return show.markdown([*header, "ratio", *peak], rows)
 
 
 def by_model(result: Result) -> dict[str, dict[str, dict[str, Any]]]:
