@@ -34,22 +34,26 @@ from benchmarks.speed.step_time import (
 # take another path: see `step_time`.
 NEAR = {"float32": 1e-4, "TF32": 1e-2, "bfloat16": 1e-1}
 MAY_LEAVE = 0.1
+BACKPROP = "EP over backprop"
 PAPER = "jaxep, paper's steps"
 
 
 class Size(NamedTuple):
-    """Nets, images of a batch, rounds of the clock, steps of a round, rows of a square product."""
+    """Nets, images of a batch, rounds of the clock, steps of a round, rows of a square product.
+
+    The last: nets of `backprop_ratio`."""
 
     nets: tuple[str, ...]
     batch: int
     rounds: int
     steps: int
     product: int
+    against_backprop: tuple[str, ...]
 
 
 SIZES = {
-    "paper": Size(("vgg7", "vgg5", "vgg12"), 128, 5, 100, 8192),
-    "tiny": Size(("tiny",), 4, 1, 2, 64),
+    "paper": Size(("vgg7", "vgg5", "vgg12"), 128, 5, 100, 8192, ("VGG-7",)),
+    "tiny": Size(("tiny",), 4, 1, 2, 64, ()),
 }
 
 
@@ -125,6 +129,14 @@ def of_jaxep(net: str, size: Size, precision: str) -> Result:
     }
 
 
+def of_backprop(net: str, size: Size) -> Result:
+    """Whole updates of EP over those of backpropagation; for a fresh process."""
+    from benchmarks.speed import backprop_ratio
+
+    workload.whole_batch_on_one_device()
+    return backprop_ratio.measure_net(net, size.batch, size.rounds)
+
+
 def of_torch(net: str, size: Size, precision: str, code: str, peer: str, platform: str) -> Result:
     """The row of PyTorch or of the peer; for a fresh process in which JAX has the CPU.
 
@@ -192,17 +204,30 @@ def measure(options: Options, clock: Clock, share: float, peer: str, platform: s
             for precision in ("float32", "TF32"):
                 given = (net, size, precision, code, peer, platform)
                 rows[f"{net}, {code}, {precision}"] = Row(of_torch, given, ON_CPU)
+    for net in size.against_backprop:
+        rows[f"{net}, {BACKPROP}"] = Row(of_backprop, (net, size), ENVIRONMENT)
     fill(options, clock, share, rows)
 
 
 def table(result: Result) -> str:
-    """A line for each way of each row."""
-    lines = []
+    """A line for each way of each row, and below them the ratios to backpropagation."""
+    lines, ratios = [], {}
     for name, row in measured(result).items():
+        if name.endswith(BACKPROP):
+            ratios[name.removesuffix(f", {BACKPROP}")] = row
+            continue
         for way, spent in row["training_step_ms"].items():
             limit = f"{row['share_of_limit']:.3f}" if "share_of_limit" in row else ""
             rate = f"{row['images_per_second'][way]:.0f}"
             told = [f"{row['step_ms']:.2f}", limit, f"{spent:.1f}", rate]
             lines.append([f"{name}, batch {row['batch']}", way, *told])
     header = ["net, code, precision", "phases", "step, ms", "of the matmul rate"]
-    return show.markdown([*header, "training step, ms", "images / s"], lines)
+    timed = show.markdown([*header, "training step, ms", "images / s"], lines)
+    return f"{timed}\n\n{ratio_table(ratios)}" if ratios else timed
+
+
+def ratio_table(ratios: Result) -> str:
+    """As that of `backprop_ratio`."""
+    from benchmarks.speed import backprop_ratio
+
+    return backprop_ratio.table(ratios)
