@@ -159,6 +159,8 @@ def measure(options: Options, clock: Clock, share: float, given: Sequence[str]) 
             clock.tell(f"{options.name}: {config}: {error}")
         finished = all(rows.get(name, {}).get("finished") for name in CONFIGS)
         options.keep({"rows": rows}, finished)
+        if not (error or rows[config]["finished"]):
+            return  # the minutes are over
 
 
 def table(result: Result) -> str:

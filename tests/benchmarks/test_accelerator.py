@@ -211,6 +211,18 @@ def test_a_training_that_fails_is_told_and_the_next_one_begins(options, monkeypa
     assert "vgg7_le: out of memory" in capsys.readouterr().out
 
 
+def test_the_second_training_waits_for_the_end_of_the_first(options, monkeypatch):
+    monkeypatch.setattr(training, "train", lambda *_: "")
+    clock = Clock(60.0, 0.0, Ticking())
+    training.measure(options, clock, 1.0, [FAST])
+    assert list(json.loads(options.path.read_text())["rows"]) == ["vgg7_le"]
+    workdir = training.place(options, "vgg7_le")
+    workdir.mkdir()
+    (workdir / "summary.json").write_text("{}")
+    training.measure(options, clock, 1.0, [FAST])
+    assert list(json.loads(options.path.read_text())["rows"]) == ["vgg7_le", "vgg5_pc"]
+
+
 def test_what_trains_is_told_to_save_at_the_end_of_its_seconds():
     program = (
         "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit('saved'));"
