@@ -34,11 +34,12 @@ def predictive_coding(model: Model, *, from_drive: bool = True) -> Energy:
     network: Network = model.network
 
     def phi_of(loop: Loop, clamped: dict[str, jax.Array], states: States, cache: list):
-        network.check_states(states)
+        # Of a layer that does not move, what it drives is asked for by both its neighbours.
+        drives, cache = network.drives(loop, clamped, states, cache, keep_all=True)
         terms = []
         for layer in network.layers:
-            state, drive = states[layer.name], network.drive(layer.name, loop, clamped, states)
-            predicted = layer.activation(drive)
+            state = states[layer.name]
+            predicted = layer.activation(network.summed(layer.name, loop, drives))
             own = state * predicted - 0.5 * jnp.square(predicted)
             terms.append(jnp.sum(own, axis=tuple(range(1, own.ndim))))
         return functools.reduce(jnp.add, terms), cache

@@ -158,7 +158,12 @@ class Network:
         return functools.reduce(jnp.add, terms), cache
 
     def drives(
-        self, loop: Loop, clamped: dict[str, jax.Array], states: States, cache: list
+        self,
+        loop: Loop,
+        clamped: dict[str, jax.Array],
+        states: States,
+        cache: list,
+        keep_all: bool = False,
     ) -> tuple[dict[str, jax.Array], list]:
         """C(ξ_lower) of each edge, and for each layer what it drives through pools.
 
@@ -172,6 +177,8 @@ class Network:
             states: one array [batch, *shape] for each layer, by name.
             cache: for each layer, in the order of JAX (sorted names), what an earlier call
                 returned for it, or None.
+            keep_all: for a Φ that needs the value of C(ξ_lower) where ξ_lower moves: keep what each
+                edge drives, not only through pools.
 
         Returns:
             ([batch, *shape of the upper layer] by the edge's name, the cache of every layer).
@@ -188,8 +195,8 @@ class Network:
                 drive, indices = (kept[edge.lower] or {}).get(edge.name) or (None, None)
                 moved, indices = edge.coupling.apply_and_cache(operators, lower, indices)
                 found[edge.name] = moved if drive is None else known(moved, drive)
-                pooled = bool(jax.tree.leaves(indices))
-                seen[edge.lower][edge.name] = (found[edge.name], indices) if pooled else ()
+                worth = keep_all or bool(jax.tree.leaves(indices))
+                seen[edge.lower][edge.name] = (found[edge.name], indices) if worth else ()
         return found, [seen[name] for name in names]
 
     def drive(
@@ -203,12 +210,16 @@ class Network:
             clamped: of `prepare`.
             states: of the layers below at least.
         """
-        terms = [
-            clamped[e.name] if e.name in clamped else _driven(e, loop, states[e.lower])
+        drives = {
+            e.name: clamped[e.name] if e.name in clamped else _driven(e, loop, states[e.lower])
             for e in self.edges
             if e.upper == layer
-        ]
-        total = functools.reduce(jnp.add, terms)
+        }
+        return self.summed(layer, loop, drives)
+
+    def summed(self, layer: str, loop: Loop, drives: dict[str, jax.Array]) -> jax.Array:
+        """The sum of what the edges into one layer drive, by their names, and its bias."""
+        total = functools.reduce(jnp.add, [drives[e.name] for e in self.edges if e.upper == layer])
         return with_bias(total, loop.biases[layer]) if layer in loop.biases else total
 
     @functools.cached_property

@@ -8,7 +8,7 @@ from chex import assert_trees_all_close
 
 from jaxep import EP, Fixed, Tolerance, centered, energy_per_sample, linear, nets, one_sided, relu
 from jaxep.core.blocks import interactions
-from jaxep.core.sweep import free_objective
+from jaxep.core.sweep import Sweep, free_objective
 from jaxep.energies import predictive_coding
 
 SHAPE, CLASSES = (8, 8, 1), 5
@@ -114,3 +114,40 @@ def test_its_blocks_are_allowed_by_what_is_read_off_phi(build):
     pairs = {frozenset((names[i], names[j])) for i, others in enumerate(joined) for j in others}
     edges = {frozenset((e.lower, e.upper)) for e in model.network.edges if e.lower in states}
     assert edges <= pairs
+
+
+@pytest.mark.parametrize("build", [chain, residual])
+def test_what_is_kept_of_layers_that_do_not_move_changes_no_state(build):
+    energy, params, x, targets = problem(build())
+    states = energy.init_states(None, params, x)
+    objective = free_objective(energy, params, x).nudged(targets, jnp.array([0.5, -0.5]))
+    copies = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), states)
+    sweep = Sweep.over(objective, copies, "alternating")
+    expected = copies
+    for _ in range(4):
+        for moving in sweep.moves:  # each part of a sweep with nothing kept
+            expected = Sweep(objective, (moving,))(expected)
+    kept = Fixed(4, "alternating").run(objective, copies).states
+    assert_trees_all_close(kept, expected, rtol=1e-12)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), kept, copies)
+    assert min(jax.tree.leaves(moved)) > 1e-6
+
+
+def test_a_sweep_multiplies_by_each_coupling_once_upwards_and_once_downwards():
+    model = nets.vgg("", (12, 9), SHAPE, CLASSES, output="neurons", dense_activation=relu)
+    energy, params, x, _ = problem(model)
+    states = energy.init_states(None, params, x)
+
+    def dots(count):
+        def swept(params, x, states):
+            objective = free_objective(energy, params, x)
+            sweep = Sweep.over(objective, states, "alternating")
+            position = sweep.begin(states)
+            for _ in range(count):
+                position = sweep.step(position)
+            return position.states
+
+        return jax.jit(swept).lower(params, x, states).compile().as_text().count(" dot(")
+
+    inner = [edge for edge in model.network.edges if edge.lower in states]
+    assert dots(4) - dots(3) == 2 * len(inner)
