@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxep.core.energy import Energy
 from jaxep.nets.model import Model
-from jaxep.run.checkpoints import read_state
+from jaxep.run.checkpoints import Checkpoints, read_state
 from jaxep.run.errors import CheckpointError, DataError
 from jaxep.run.files import local_path
 from jaxep.run.tables import read_metrics
@@ -25,6 +26,8 @@ from jaxep.training.settings import Settings, from_config
 from jaxep.training.systems import SYSTEMS
 
 States = dict[str, jax.Array]
+# What a work directory tells of a run, beside its checkpoints.
+TOLD = ("config.json", "format.json", "data.json", "metrics.csv", "summary.json")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +129,29 @@ class Run:
         size = min(settings.eval_batch_size, len(test.labels))
         loss, accuracy = steps.evaluate(task, size, params, {}, Split(*test), key)
         return float(loss), float(accuracy)
+
+    def export(self, folder: str | Path) -> None:
+        """Writes a work directory of the weights alone, to give away: `load_run` reads it.
+
+        Without the optimizer's state a checkpoint has half the size; training cannot go on there.
+
+        Args:
+            folder: new or empty.
+
+        Raises:
+            CheckpointError: it holds something, or cannot be written.
+        """
+        folder = local_path(folder)
+        if folder.exists() and any(folder.iterdir()):
+            raise CheckpointError(f"export: {folder} holds something: must be new or empty")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in TOLD:
+            if (self.workdir / name).exists():
+                shutil.copyfile(self.workdir / name, folder / name)
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(self.step, {"params": self.params}, {})
+        for mark in folder.rglob("commit_success.txt"):
+            mark.unlink()  # it names this folder of this machine; orbax reads without it
 
     @property
     def _mean(self) -> tuple[float, ...]:

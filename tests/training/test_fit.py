@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -185,6 +186,29 @@ def test_a_config_serves_as_settings_and_what_is_none_is_refused(tmp_path):
         fit("digits_le", tmp_path)
     with pytest.raises(SettingsError, match="^digits_lee: No such .*did you mean digits_le?"):
         load_config_file("digits_lee")
+
+
+def test_weights_that_are_given_away_are_those_of_the_run(grown, tmp_path):
+    run = load_run(grown[0], data=data_of())
+    run.export(tmp_path / "weights")
+    for best in (True, False):
+        given = load_run(tmp_path / "weights", data=data_of(), best=best)
+        chex.assert_trees_all_equal(given.params, run.params)
+        assert given.step == run.step
+    assert given.evaluate() == run.evaluate()
+    assert given.metrics == run.metrics
+    size = {
+        place: sum(path.stat().st_size for path in place.rglob("checkpoints/**/*"))
+        for place in (grown[0], tmp_path / "weights")
+    }
+    assert size[tmp_path / "weights"] < 0.5 * size[grown[0]]
+    assert not any(
+        str(tmp_path).encode() in path.read_bytes()
+        for path in (tmp_path / "weights").rglob("*")
+        if path.is_file()
+    )
+    with pytest.raises(CheckpointError, match="holds something: must be new or empty"):
+        run.export(tmp_path / "weights")
 
 
 def test_images_that_are_not_the_runs_are_refused(grown):
