@@ -111,10 +111,15 @@ def engines(p: Problem, peer: str) -> dict[str, Engine]:
     """All that are compared, by name."""
     found = {name: jaxep_engine(p, estimator) for name, estimator in ours().items()}
     found["naive JAX"] = naive_engine(p)
-    if importlib.util.find_spec("torch") is None:
+    return found | torch_engines(p, peer) if has_torch() else found
+
+
+def has_torch() -> bool:
+    """Whether torch can be imported; where it cannot, says what is left out."""
+    found = importlib.util.find_spec("torch") is not None
+    if not found:
         print("torch is not installed: without PyTorch and the peer", flush=True)
-        return found
-    return found | torch_engines(p, peer)
+    return found
 
 
 def check(p: Problem, all_engines: dict[str, Engine]) -> dict[str, dict[str, float]]:

@@ -1,0 +1,166 @@
+"""A training step of EP over one of backpropagation in the same net.
+
+VGG-7 at full and quarter width, whole steps as train.py runs them: augmentation, all devices, the
+batch in shares, the optimizer. Each way has beside it the net of the same couplings and activations
+as a feedforward one, trained by backpropagation. All take turns within each round, and medians are
+compared. Images are of independent pixels: of a tolerance the sweeps that it took are told.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from benchmarks.paper.systems import feedforward
+from benchmarks.shared import show, workload
+from benchmarks.shared.results import Claim, Claims, Options, Result
+from benchmarks.shared.runs import Run, settings_of
+from jaxep.training import data as data_lib
+from jaxep.training import parallel, steps
+from jaxep.training.loop import make_task
+from jaxep.training.settings import Settings
+
+NETS: dict[str, dict[str, Any]] = {
+    "VGG-7": {"conv": "64 M 128 M 256 M 512 M 512 M", "hidden": (512,)},
+    "VGG-7, quarter width": {"conv": "16 M 32 M 64 M 128 M 128 M", "hidden": (128,)},
+}
+
+
+class Way(NamedTuple):
+    """A way to train, and how many times the step of backprop its step may take."""
+
+    run: Run
+    aim: float
+
+
+_FIXED: dict[str, Any] = {"solver": "fixed", "relaxation": 1.0, "t_free": 16, "t_nudge": 8}
+WAYS = {
+    "EP, 16 + 8 sweeps": Way(Run("vgg7_std", _FIXED), 10),
+    "EP, default tolerances": Way(Run("vgg7_std"), 25),
+    "predictive coding, centered": Way(Run("cifar10_pc"), 4.5),
+    "predictive coding, one phase": Way(Run("cifar10_pc", {"ep_variant": "random_sign"}), 2.5),
+}
+ARGUMENTS = {"nets": tuple(NETS), "--batch": 32, "--rounds": 9}
+# Which is where an untrained net learns quietly enough that no update overflows.
+RATE = 1e-3
+
+
+def pixels(settings: Settings, count: int) -> data_lib.Dataset:
+    """Images of independent pixels and labels, of the shape and treatment of a data set."""
+    spec, numbers = data_lib.spec_of(settings.dataset), np.random.default_rng(0)
+    assert spec.image_shape is not None and spec.classes is not None
+    images = numbers.integers(0, 256, (count, *spec.image_shape), np.uint8)
+    labels = numbers.permutation(np.arange(count, dtype=np.int32) % spec.classes)
+    mean, std = data_lib.moments(settings.dataset, settings.std_scale)
+    own: Any = {"padding": spec.padding, "flip": spec.flip, "num_classes": spec.classes}
+    return data_lib.from_arrays(images, labels, images, labels, mean=mean, std=std, **own)
+
+
+class Trainer:
+    """A run that goes on by one update whenever it is called."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        data = pixels(settings, settings.batch_size)
+        self.task, self.key = make_task(settings, data), jax.random.key(0)
+        state = steps.init_state(self.task, self.key)
+        self.state, self.split = parallel.replicated((state, data.train), self.task.mesh)
+
+    def __call__(self) -> jax.Array:
+        """One update; returns how many are done."""
+        size, stop = self.settings.batch_size, self.state.step + 1
+        self.state = steps.train_chunk(self.task, size, self.state, self.split, stop, self.key, 0.0)
+        return self.state.step
+
+    def mean(self, metric: str) -> float:
+        """Of a metric over all updates so far."""
+        return float(self.state.totals[metric] / self.state.step)
+
+
+def pair(way: Way, net: dict[str, Any], batch: int) -> dict[str, Trainer]:
+    """A way to train a net, and backpropagation in that net."""
+    settings = settings_of(way.run.but(**net, batch_size=batch, learning_rates=RATE))
+    twin = feedforward(settings)
+    assert twin is not None
+    return {"step": Trainer(settings), "backprop": Trainer(twin)}
+
+
+def measure_net(net: str, batch: int, rounds: int) -> dict[str, Any]:
+    """Medians over rounds in which all ways and their twins take turns."""
+    pairs = {name: pair(way, NETS[net], batch) for name, way in WAYS.items()}
+    trainers = {(name, kind): own for name, both in pairs.items() for kind, own in both.items()}
+    clocks: dict[Any, Callable[[], float]] = {
+        key: functools.partial(workload.seconds, trainer) for key, trainer in trainers.items()
+    }
+    workload.medians(clocks, 1)  # compiles
+    times = workload.medians(clocks, rounds)
+    ways = {}
+    for name, both in pairs.items():
+        lost = [kind for kind, trainer in both.items() if trainer.mean("skipped")]
+        if lost:
+            raise SystemExit(f"{net}, {name}: an update of {lost[0]} was not finite: not timed")
+        ways[name] = {
+            **{f"{kind}_ms": 1e3 * times[name, kind] for kind in both},
+            "free_steps": both["step"].mean("free_steps"),
+            "nudge_steps": both["step"].mean("nudge_steps"),
+        }
+    return {"batch": batch, "rounds": rounds, "ways": ways}
+
+
+def measure(options: Options) -> Result:
+    """The nets that are named, the others' results kept."""
+    own = options.own
+    jax.config.update("jax_enable_compilation_cache", False)
+    of = functools.partial(measure_net, batch=own.batch, rounds=own.rounds)
+    return options.each(own.nets, NETS, of)
+
+
+def ratio(way: dict[str, float]) -> float:
+    """Time of a step over backprop's."""
+    return way["step_ms"] / way["backprop_ms"]
+
+
+def table(result: Result) -> str:
+    """Milliseconds, ratios and sweeps."""
+    rows = [
+        [
+            f"{net}, {row['batch']}",
+            name,
+            f"{way['free_steps']:.0f} + {way['nudge_steps']:.0f}",
+            f"{way['step_ms']:.0f}",
+            f"{way['backprop_ms']:.0f}",
+            f"{ratio(way):.1f}",
+        ]
+        for net, row in show.known(NETS, result)
+        for name, way in show.known(WAYS, row["ways"])
+    ]
+    header = ["net, batch", "way", "sweeps, free + nudged", "step, ms", "backprop, ms", "ratio"]
+    return show.markdown(header, rows)
+
+
+def claims(result: Result) -> Claims:
+    """Each ratio beside its aim."""
+    for net, row in show.known(NETS, result):
+        for name, way in show.known(WAYS, row["ways"]):
+            aim, found = WAYS[name].aim, ratio(way)
+            statement = f"{net}: a step of {name} takes few of backprop"
+            yield Claim(statement, f"aim: {aim:g} at most", f"{found:.1f}", found <= aim)
+
+
+def draw(result: Result):
+    """Bars of the ratios with their aims, a panel for each net."""
+    panels = []
+    for net, row in show.known(NETS, result):
+        ratios = {name: ratio(way) for name, way in show.known(WAYS, row["ways"])}
+        title = f"{net}, batch {row['batch']}"
+        parts = [show.bars_along(ratios, "%.1f"), _aims(list(ratios))]
+        panels.append(show.Panel(title, parts, "", "training step over backprop's"))
+    return show.figure([panels], legend=1, size=(5.2, 2.4))
+
+
+def _aims(names: list[str]) -> show.Part:
+    """A mark on each bar at the ratio that is aimed at."""
+    aims = [WAYS[name].aim for name in names]
+    return lambda axis: axis.plot(aims, range(len(aims)), "|", color="C3", ms=18, label="aim")
