@@ -1,4 +1,7 @@
-"""VGG-7-LE at a quarter width on all of CIFAR-10: the paper's method on one CPU core."""
+"""VGG-7-LE at a quarter width on all of CIFAR-10: 63.3 % of the test images after 6 epochs.
+
+One seed, 26 minutes of one CPU core (`python -m benchmarks cifar10`). No augmentation; not tuned.
+"""
 
 from ml_collections import ConfigDict
 
