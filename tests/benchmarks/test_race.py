@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
 from benchmarks.shared import race
@@ -78,3 +79,19 @@ def test_all_of_jaxeps_engines_learn_from_the_same_weights_and_order():
         state = one.train(state, first, stop)
     assert int(state.step) == 5
     assert 0 <= one.accuracy(state) <= 1
+
+
+def test_pytorch_makes_the_updates_that_jaxep_makes():
+    """Biases, which have one layout in both, after two updates by the paper's kind of steps."""
+    pytest.importorskip("torch")
+    small = {"train_size": 60, "test_size": 30, "batch_size": 20, "conv": "4 M 4 M"}
+    every = time_to_accuracy.engines("", **small, t_free=6, t_nudge=3)
+    ours, theirs = every["jaxep, paper's steps"], every[time_to_accuracy.TORCH]
+    before = [weight.detach().numpy().copy() for weight in theirs.state.weights[1::2]]
+    params = ours.train(ours.state, 0, 2).params
+    after = theirs.train(theirs.state, 0, 2).weights[1::2]
+    own = [*params["edges"].values(), params["heads"]["readout"]]
+    for old, new, layer in zip(before, after, own, strict=True):
+        moved = new.detach().numpy() - old
+        assert abs(moved).max() > 1e-5
+        np.testing.assert_allclose(layer["bias"] - old, moved, rtol=1e-3, atol=1e-7)
