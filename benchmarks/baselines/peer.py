@@ -82,4 +82,5 @@ def gradients(
     free = settle(peer, start, 0.0, t_free)
     plus, minus = (settle(peer, free, b, t_nudge) for b in (beta, -beta))
     peer.model.compute_syn_grads(peer.x, peer.labels, plus, minus, (beta, -beta), CRITERION)
-    return free, [weight.grad for weight in peer.weights]
+    grads: list[Any] = [weight.grad for weight in peer.weights]
+    return free, grads

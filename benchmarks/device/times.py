@@ -27,6 +27,7 @@ from benchmarks.speed.step_time import (
     jaxep_engine,
     naive_engine,
     ours,
+    sample_gaps,
     torch_engines,
 )
 
@@ -67,11 +68,7 @@ def check(reference: Mapping[str, Any], states: Mapping[str, Any], near: float) 
         RuntimeError: too many do not: then no time would mean anything.
     """
 
-    def of(name: str) -> np.ndarray:
-        difference = np.asarray(states[name], np.float64) - np.asarray(reference[name], np.float64)
-        return np.abs(difference).reshape(len(difference), -1).max(1)
-
-    gaps = np.max([of(name) for name in reference], axis=0)
+    gaps = np.max([sample_gaps(states[name], reference[name]) for name in reference], axis=0)
     left = gaps > near
     if left.sum() > MAY_LEAVE * len(gaps):
         raise RuntimeError(f"{left.sum()} of {len(gaps)} samples are not the textbook's: not timed")
@@ -153,8 +150,7 @@ def of_torch(net: str, size: Size, precision: str, code: str, peer: str, platfor
     torch.set_default_device("cpu" if platform == "cpu" else "cuda")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "TF32"
     engine = _waited_for(torch_engines(p, peer)[code], torch)
-    states = {name: _channels_last(s) for name, s in engine.steps(CHECKED_STEPS).items()}
-    told = check(reference, states, NEAR[precision])
+    told = check(reference, engine.steps(CHECKED_STEPS), NEAR[precision])
     assert engine.learn
     return {**clocked(p, size, engine.steps, {code: engine.learn}), "states": told}
 
@@ -172,12 +168,6 @@ def _waited_for(engine: Engine, torch: Any) -> Engine:
         return done
 
     return Engine(waiting(engine.steps), waiting(engine.learn) if engine.learn else None)
-
-
-def _channels_last(state: Any) -> np.ndarray:
-    """A tensor of torch as JAX has it."""
-    array = state.detach().cpu().numpy()
-    return array.transpose(0, 2, 3, 1) if array.ndim == 4 else array
 
 
 def codes(peer: str) -> tuple[list[str], list[str]]:

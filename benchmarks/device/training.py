@@ -129,11 +129,12 @@ def ended(process: subprocess.Popen, seconds: float) -> tuple[int, str]:
 def row_of(workdir: Path, settings: Settings) -> Result:
     """What a run has reached, by its metrics.csv and its summary."""
     metrics = read_metrics(workdir / "metrics.csv") if (workdir / "metrics.csv").exists() else {}
+    known = [accuracy for accuracy in metrics.get("test_acc", []) if accuracy is not None]
     summary = workdir / "summary.json"
     return {
         "epochs": settings.epochs,
         "epochs_done": len(metrics.get("epoch", [])),
-        "best_test_accuracy": max(metrics.get("test_acc", []), default=None),
+        "best_test_accuracy": max(known, default=None),
         "finished": summary.exists(),
         "summary": json.loads(summary.read_text()) if summary.exists() else None,
         "metrics": metrics,
@@ -169,6 +170,7 @@ def table(result: Result) -> str:
     for name, row in measured(result).items():
         epochs, last = f"{row['epochs_done']} of {row['epochs']}", row["metrics"]
         seconds = f"{last['seconds'][-1]:.0f}" if row["epochs_done"] else ""
-        best = show.percent([row["best_test_accuracy"]]) if row["epochs_done"] else ""
+        accuracy = row["best_test_accuracy"]
+        best = "" if accuracy is None else show.percent([accuracy])
         lines.append([name, epochs, seconds, best])
     return show.markdown(["config", "epochs", "seconds of the last", "best test, %"], lines)

@@ -4,10 +4,11 @@ Runs train.py for each row named (all by default): 50,000 training images, 10,00
 seed. The time is that of training and evaluation, on a machine with other work.
 """
 
+import shutil
 from typing import Any
 
 from benchmarks.shared import runs, show
-from benchmarks.shared.results import RESULTS, Claim, Claims, Options, Result
+from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.runs import Run
 from jaxep import load_run
 
@@ -36,8 +37,10 @@ def measure(options: Options) -> Result:
         del row["command_seconds"]
         result["runs"][name] = row
         options.keep(result)
-        if name in KEPT and options.results == RESULTS:
-            load_run(runs.place(RUNS[name], options.runs)).export(RESULTS / "weights" / KEPT[name])
+        if name in KEPT:
+            folder = options.results / "weights" / KEPT[name]
+            shutil.rmtree(folder, ignore_errors=True)
+            load_run(runs.place(RUNS[name], options.runs)).export(folder)
     return result
 
 

@@ -23,6 +23,8 @@ from jaxep.nets.graph import Network
 from jaxep.nets.heads import Targets
 from jaxep.nets.model import Model
 from jaxep.process import prepare_jax
+from jaxep.training import data as data_lib
+from jaxep.training.settings import Settings
 
 
 def _without_signals(model: Model) -> Model:
@@ -69,6 +71,17 @@ def problem(name: str, batch: int) -> Problem:
     x = 0.4 * jax.random.normal(jax.random.key(1), (batch, *model.network.inputs[0].shape))
     labels = jax.random.randint(jax.random.key(2), (batch,), 0, 10)
     return Problem(model, model.energy(), params, x, Targets(labels, jnp.zeros(batch)))
+
+
+def pixels(settings: Settings, count: int) -> data_lib.Dataset:
+    """Images of independent pixels and labels, of the shape and treatment of a data set."""
+    spec, numbers = data_lib.spec_of(settings.dataset), np.random.default_rng(0)
+    assert spec.image_shape is not None and spec.classes is not None
+    images = numbers.integers(0, 256, (count, *spec.image_shape), np.uint8)
+    labels = numbers.permutation(np.arange(count, dtype=np.int32) % spec.classes)
+    mean, std = data_lib.moments(settings.dataset, settings.std_scale)
+    own: Any = {"padding": spec.padding, "flip": spec.flip, "num_classes": spec.classes}
+    return data_lib.from_arrays(images, labels, images, labels, mean=mean, std=std, **own)
 
 
 # Of a dense lowering: its matrix grows as the fourth power of the map.

@@ -11,13 +11,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from benchmarks.paper.systems import feedforward
 from benchmarks.shared import show, workload
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.runs import Run, settings_of
-from jaxep.training import data as data_lib
 from jaxep.training import parallel, steps
 from jaxep.training.loop import make_task
 from jaxep.training.settings import Settings
@@ -47,23 +45,12 @@ ARGUMENTS = {"nets": tuple(NETS), "--batch": 32, "--rounds": 9}
 RATE = 1e-3
 
 
-def pixels(settings: Settings, count: int) -> data_lib.Dataset:
-    """Images of independent pixels and labels, of the shape and treatment of a data set."""
-    spec, numbers = data_lib.spec_of(settings.dataset), np.random.default_rng(0)
-    assert spec.image_shape is not None and spec.classes is not None
-    images = numbers.integers(0, 256, (count, *spec.image_shape), np.uint8)
-    labels = numbers.permutation(np.arange(count, dtype=np.int32) % spec.classes)
-    mean, std = data_lib.moments(settings.dataset, settings.std_scale)
-    own: Any = {"padding": spec.padding, "flip": spec.flip, "num_classes": spec.classes}
-    return data_lib.from_arrays(images, labels, images, labels, mean=mean, std=std, **own)
-
-
 class Trainer:
     """A run that goes on by one update whenever it is called."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        data = pixels(settings, settings.batch_size)
+        data = workload.pixels(settings, settings.batch_size)
         self.task, self.key = make_task(settings, data), jax.random.key(0)
         state = steps.init_state(self.task, self.key)
         self.state, self.split = parallel.replicated((state, data.train), self.task.mesh)

@@ -9,12 +9,10 @@ import functools
 from typing import Any
 
 import jax
-import numpy as np
 
 from benchmarks.shared import show, systems, workload
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.runs import Run, settings_of
-from jaxep.training import data as data_lib
 from jaxep.training import steps
 from jaxep.training.tasks import ep_task
 
@@ -38,21 +36,12 @@ MB = 1e6
 PEAK = "device_peak_mb"  # of rows on an accelerator
 
 
-def black(run: Run, count: int) -> data_lib.Dataset:
-    """Black images of the right shape: memory does not depend on what they show."""
-    spec = data_lib.spec_of(settings_of(run).dataset)
-    assert spec.image_shape is not None
-    images, labels = np.zeros((count, *spec.image_shape), np.uint8), np.zeros(count, np.int32)
-    own: Any = {"padding": spec.padding, "flip": spec.flip, "num_classes": spec.classes}
-    return data_lib.from_arrays(images, labels, images, labels, **own)
-
-
 def measure_row(row: tuple[str, str], batch: int) -> dict[str, Any]:
     """Bytes of one compiled step: arguments, results that are not arguments, and temporaries."""
     workload.whole_batch_on_one_device()
     config, paper = ROWS[row]
     run = Run(config, {**(BPTT if row[1] == "BPTT" else {}), "batch_size": batch})
-    mine = systems.system(run, data=black(run, batch))
+    mine = systems.system(run, data=workload.pixels(settings_of(run), batch))
     drawn = systems.drawn_teacher(mine)
 
     def init(key):

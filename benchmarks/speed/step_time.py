@@ -135,7 +135,7 @@ def check(p: Problem, all_engines: dict[str, Engine]) -> dict[str, dict[str, flo
     found = {}
     for name, engine in all_engines.items():
         states = engine.steps(CHECKED_STEPS)
-        gaps = np.max([_sample_gaps(states[n], reference[n]) for n in reference], axis=0)
+        gaps = np.max([sample_gaps(states[n], reference[n]) for n in reference], axis=0)
         left = gaps > 1e-4
         if left.sum() > 0.1 * len(gaps):
             raise SystemExit(f"{name}: {left.sum()} samples differ from the textbook: not timed")
@@ -143,12 +143,13 @@ def check(p: Problem, all_engines: dict[str, Engine]) -> dict[str, dict[str, flo
     return found
 
 
-def _sample_gaps(state: Any, expected: jax.Array) -> np.ndarray:
+def sample_gaps(state: Any, expected: Any) -> np.ndarray:
     """Largest difference within each sample, [batch]; a torch tensor's channels come first."""
     if hasattr(state, "detach"):
-        state = state.detach().numpy()
+        state = state.detach().cpu().numpy()
         state = state.transpose(0, 2, 3, 1) if state.ndim == 4 else state
-    return np.abs(np.asarray(state) - np.asarray(expected)).reshape(len(state), -1).max(1)
+    difference = np.asarray(state, np.float64) - np.asarray(expected, np.float64)
+    return np.abs(difference).reshape(len(difference), -1).max(1)
 
 
 def quality(p: Problem) -> dict[str, dict[str, float]]:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxep.core.energy import Energy
 from jaxep.nets.model import Model
 from jaxep.run.checkpoints import Checkpoints, read_state
-from jaxep.run.errors import CheckpointError, DataError
+from jaxep.run.errors import CheckpointError, DataError, reason
 from jaxep.run.files import local_path
 from jaxep.run.tables import read_metrics
 from jaxep.run.workdir import check_run, read_config
@@ -133,7 +133,7 @@ class Run:
     def export(self, folder: str | Path) -> None:
         """Writes a work directory of the weights alone, to give away: `load_run` reads it.
 
-        Without the optimizer's state a checkpoint has half the size; training cannot go on there.
+        The optimizer's state is left out, so training cannot go on there.
 
         Args:
             folder: new or empty.
@@ -142,12 +142,15 @@ class Run:
             CheckpointError: it holds something, or cannot be written.
         """
         folder = local_path(folder)
-        if folder.exists() and any(folder.iterdir()):
+        if folder.is_dir() and any(folder.iterdir()):
             raise CheckpointError(f"export: {folder} holds something: must be new or empty")
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in TOLD:
-            if (self.workdir / name).exists():
-                shutil.copyfile(self.workdir / name, folder / name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in TOLD:
+                if (self.workdir / name).exists():
+                    shutil.copyfile(self.workdir / name, folder / name)
+        except OSError as error:
+            raise CheckpointError(f"export: {folder} cannot be written: {reason(error)}") from error
         with Checkpoints(folder) as checkpoints:
             checkpoints.save(self.step, {"params": self.params}, {})
         for mark in folder.rglob("commit_success.txt"):

@@ -23,12 +23,17 @@ def test_weights_are_kept_and_small():
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_they_are_read_without_training_and_judge_as_the_result_says(name):
+def test_they_are_read_without_training(name):
     run = jaxep.load_run(RESULTS / "weights" / KEPT[name])
     assert run.settings == settings_of(cifar10.RUNS[name])
     assert max(run.metrics["test_acc"]) == ROWS[name]["best_test_accuracy"]
     noise = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
     assert run.outputs(noise).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_they_judge_images_as_the_result_says(name):
+    run = jaxep.load_run(RESULTS / "weights" / KEPT[name])
     try:
         data = jaxep.training.load_data(run.settings)
     except DataError:

@@ -209,6 +209,9 @@ def test_weights_that_are_given_away_are_those_of_the_run(grown, tmp_path):
     )
     with pytest.raises(CheckpointError, match="holds something: must be new or empty"):
         run.export(tmp_path / "weights")
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="file cannot be written: File exists"):
+        run.export(tmp_path / "file")
 
 
 def test_images_that_are_not_the_runs_are_refused(grown):
