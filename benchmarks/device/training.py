@@ -24,7 +24,7 @@ from jaxep.training import workdata
 from jaxep.training.settings import Settings, from_config, to_dict
 from jaxep.training.sources import spec_of
 
-CONFIGS = ("vgg7_le", "vgg5_pc")
+CONFIGS = ("vgg7_le", "vgg6_pc")
 # Of the tests: says nothing.
 TINY: dict[str, Any] = {
     "conv": "4 M 4 M",
@@ -39,7 +39,7 @@ SHRINK: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {config: {} for config in CONFIGS},
     "tiny": {
         "vgg7_le": {**TINY, "signal_layers": (0,), "t_free": 4, "t_nudge": 2},
-        "vgg5_pc": TINY,
+        "vgg6_pc": TINY,
     },
 }
 # Seconds before the end at which train.py is told to save, as a share of all and at most; and for

@@ -140,7 +140,7 @@ def test_words_of_the_scale_come_before_those_that_are_given():
     for config in training.CONFIGS:
         small = training.settings_of(config, "tiny", [FAST, "--config.epochs=7"])
         assert (small.epochs, small.dataset, small.conv) == (7, "digits", "4 M 4 M")
-    whole = training.settings_of("vgg5_pc", "paper", [])
+    whole = training.settings_of("vgg6_pc", "paper", [])
     assert (whole.system, whole.t_free, whole.epochs) == ("predictive_coding", 0, 100)
 
 
@@ -207,7 +207,7 @@ def test_a_training_that_fails_is_told_and_the_next_one_begins(options, monkeypa
     written = json.loads(options.path.read_text())
     assert begun == list(training.CONFIGS) and written["finished"] is False
     assert written["rows"]["vgg7_le"]["error"] == "out of memory"
-    assert "vgg5_pc | 0 of 2" in training.table(written)
+    assert "vgg6_pc | 0 of 2" in training.table(written)
     assert "vgg7_le: out of memory" in capsys.readouterr().out
 
 
@@ -220,7 +220,7 @@ def test_the_second_training_waits_for_the_end_of_the_first(options, monkeypatch
     workdir.mkdir()
     (workdir / "summary.json").write_text("{}")
     training.measure(options, clock, 1.0, [FAST])
-    assert list(json.loads(options.path.read_text())["rows"]) == ["vgg7_le", "vgg5_pc"]
+    assert list(json.loads(options.path.read_text())["rows"]) == ["vgg7_le", "vgg6_pc"]
 
 
 def test_what_trains_is_told_to_save_at_the_end_of_its_seconds():
@@ -261,7 +261,7 @@ def test_the_whole_command_at_tiny_scale_goes_on_where_its_minute_ended(tmp_path
     assert len(errors) == len(agreement.LOWERINGS) and max(errors) < 1e-4
     text = (out / "README.md").read_text()
     assert all(f"## {part.title}" in text for part in accelerator.parts_of("", "", ()).values())
-    assert re.search(r"vgg5_pc \| 2 of 2", text)
+    assert re.search(r"vgg6_pc \| 2 of 2", text)
     before = (out / names[1]).read_text()
     assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=600).returncode == 0
     assert (out / names[1]).read_text() == before

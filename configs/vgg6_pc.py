@@ -1,6 +1,6 @@
-"""A predictive coding net on CIFAR-10: VGG-5 of Kerjan et al. 2026, 92.2 % there by centered EP.
+"""The VGG-5 of Kerjan et al. 2026, a predictive coding net on CIFAR-10: 92.2 % there.
 
-Not trained yet. Squared error, as in that row of theirs.
+Five convolutions, as its name there counts, and a dense layer; squared error. Not trained here yet.
 """
 
 from ml_collections import ConfigDict
@@ -10,7 +10,7 @@ from jaxep.configs.cifar10_pc import get_config as get_base
 
 def get_config() -> ConfigDict:
     config = get_base()
-    config.name = "vgg5_pc"
+    config.name = "vgg6_pc"
     config.conv = "128 256 M 512 M 512 M 512 M"
     config.epochs = 100
     return config
