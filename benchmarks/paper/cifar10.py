@@ -14,10 +14,12 @@ from jaxep import load_run
 
 BACKPROP = {"estimator": "backprop"}
 LONG = {"epochs": 30}
+ONE_PHASE = {"ep_variant": "random_sign"}
 RUNS = {
     "predictive coding": Run("cifar10_pc"),
     "backprop": Run("cifar10_pc", BACKPROP),
     "backprop, 30 epochs": Run("cifar10_pc", BACKPROP | LONG),
+    "predictive coding, one phase, 30 epochs": Run("cifar10_pc", ONE_PHASE | LONG),
     "VGG-7-LE, quarter width": Run("cifar10_le"),
 }
 ARGUMENTS = {"rows": tuple(RUNS)}

@@ -21,8 +21,8 @@ from benchmarks.shared import runs, systems
 from benchmarks.shared.nets import chain
 from benchmarks.shared.results import Options, Result
 from jaxep import Energy, Fixed, Tolerance, initial_states
+from jaxep.core.objective import free_objective
 from jaxep.core.solvers import tree_norm
-from jaxep.core.sweep import free_objective
 from jaxep.core.theory import lipschitz, transition
 
 __all__ = ["claims", "draw", "measure", "table"]

@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks.shared import nets, runs, show, systems
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from jaxep import Energy, energy_per_sample, initial_states
+from jaxep.core.objective import free_objective
 from jaxep.core.solvers import relative_residual
-from jaxep.core.sweep import free_objective
 
 SIGNALS = ("LE", "KD")
 # An alternating sweep moves every layer once from the newest states; it advances as far as two

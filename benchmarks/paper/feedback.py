@@ -14,8 +14,9 @@ import numpy as np
 from benchmarks.shared import runs, show, systems
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from jaxep import Implicit, Tolerance
+from jaxep.core.objective import free_objective
 from jaxep.core.solvers import relative_residual
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.energies.feedback import layer_weights
 from jaxep.training.dynamics import build_estimator
 

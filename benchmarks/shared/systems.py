@@ -12,8 +12,9 @@ from jax.flatten_util import ravel_pytree
 
 from benchmarks.shared import runs
 from jaxep import Energy
+from jaxep.core.objective import Objective
 from jaxep.core.solvers import tree_norm
-from jaxep.core.sweep import Objective, Sweep
+from jaxep.core.sweep import Sweep
 from jaxep.nets import teachers
 from jaxep.nets.heads import Targets
 from jaxep.nets.model import Model

@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.shared import systems
 from benchmarks.shared.runs import Run
 from jaxep import Energy
-from jaxep.core.sweep import ORDERS, Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import ORDERS, Sweep
 from jaxep.nets.builders import resnet, vgg
 from jaxep.nets.couplings import Conv, Coupling, LoweringName
 from jaxep.nets.graph import Network

@@ -60,9 +60,12 @@ class ContextualActivation:
         function: (argument, params, x, states) -> the new leaf. `argument` is ∂Φ_Aug/∂ξ of the
             leaf, [batch, ...]; `params` and `x` are as Φ gets them in the loop (see
             `FastPhi.prepare`); `states` are the newest ones, a tree of [batch, ...].
+        takes_cache: the function takes one argument more, what Φ keeps of each leaf of these
+            states, or None for each: the cache of `FastPhi.phi_and_cache`.
     """
 
-    function: Callable[[jax.Array, Tree, Tree, Tree], jax.Array]
+    function: Callable[..., jax.Array]
+    takes_cache: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

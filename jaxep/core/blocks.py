@@ -14,6 +14,7 @@ from jaxep.core import checks
 
 Tree = Any
 Graph = list[set[int]]
+Moves = tuple[tuple[int, ...], ...]
 
 
 def interactions(value: Callable[[Tree, Tree], Any], x: Tree, states: Tree) -> tuple[Graph, Graph]:
@@ -54,6 +55,38 @@ def dependencies(drive: Callable[[Tree, Tree], Tree], x: Tree, states: Tree) -> 
                 joined[i].add(j)
                 joined[j].add(i)
     return joined, driven
+
+
+def needed(value: Callable[[Tree], Any], states: Tree) -> set[int]:
+    """The numbers of the leaves of `states`, arrays or their shapes, that a scalar depends on."""
+    closed = jax.make_jaxpr(value)(states)
+    _, used = partial_eval.dce_jaxpr(closed.jaxpr, [True])
+    return {index for index, is_used in enumerate(used) if is_used}
+
+
+def spread(moves: Moves, joined: Graph, pushed: set[int]) -> tuple[Moves, ...]:
+    """The sweeps before the first in which every leaf may move, if all begin at an equilibrium.
+
+    A leaf stays there until the nudge or a leaf with which it interacts has moved.
+
+    Args:
+        moves: numbers of the leaves that move together in a whole sweep, part after part.
+        joined: of `interactions`.
+        pushed: numbers of the leaves that the nudge acts on.
+
+    Returns:
+        For each of these sweeps its moves, as many parts as in `moves`; some may be empty.
+    """
+    found: list[Moves] = []
+    moved: set[int] = set()
+    while True:
+        before, sweep = len(moved), []
+        for leaves in moves:
+            sweep.append(tuple(i for i in leaves if i in pushed or joined[i] & moved))
+            moved |= set(sweep[-1])
+        if tuple(sweep) == moves or len(moved) == before:
+            return tuple(found)
+        found.append(tuple(sweep))
 
 
 def distances(joined: Graph, driven: Graph) -> list[int]:

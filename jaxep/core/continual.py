@@ -18,9 +18,10 @@ import jax.numpy as jnp
 from jaxep.core import checks
 from jaxep.core.energy import Dynamics, begin
 from jaxep.core.estimators import Aux, Batch, ValueAndGrad, ep_gradient, mean_loss
+from jaxep.core.objective import free_objective
 from jaxep.core.solvers import Solution, Solver, as_solver, relative_residual
 from jaxep.core.stencils import Stencil, one_sided, random_sign
-from jaxep.core.sweep import Sweep, Tree, free_objective
+from jaxep.core.sweep import Sweep, Tree
 
 
 @dataclasses.dataclass(frozen=True)

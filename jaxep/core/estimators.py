@@ -18,9 +18,10 @@ import jax.numpy as jnp
 
 from jaxep.core import checks, holomorphic
 from jaxep.core.energy import Dynamics, begin, phi_aug, total_loss
+from jaxep.core.objective import Objective, free_objective
 from jaxep.core.solvers import Solution, Solver, as_solver, relative_residual
 from jaxep.core.stencils import STENCILS, Stencil, centered
-from jaxep.core.sweep import Objective, Sweep, Tree, free_objective
+from jaxep.core.sweep import Sweep, Tree
 
 Batch = tuple[Any, Any]
 
@@ -114,7 +115,8 @@ class EP:
             holomorphic.check(objective, free, targets)
             free = holomorphic.as_complex(free)
         copies = jax.tree.map(lambda s: jnp.stack([s] * betas.size), free)
-        nudged = objective.anchored(free).nudged(targets, betas)
+        exact = as_solver(self.free).is_exact
+        nudged = objective.anchored(free).nudged(targets, betas, from_equilibrium=exact)
         return as_solver(self.nudge).run(nudged, copies)
 
 

@@ -28,8 +28,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxep.core import checks
+from jaxep.core.objective import empty_cache
 from jaxep.core.solvers import Solution, Solver, relative_residual
-from jaxep.core.sweep import Sweep, Tree, empty_cache
+from jaxep.core.sweep import Sweep, Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,4 +97,4 @@ def _moved(sweep: Sweep, tree, own: jax.Array, sent: list, index: int) -> jax.Ar
     states = jax.tree.unflatten(tree, [*sent[:index], own, *sent[index + 1 :]])
     # Leaf by leaf: of the derivatives in the others' XLA leaves out what nothing needs.
     (argument,), _ = sweep.objective.drive(states, empty_cache(states), (index,))
-    return sweep.relaxed(index, own, argument, states)
+    return sweep.relaxed(index, own, argument, states, empty_cache(states))

@@ -34,9 +34,9 @@ from jaxep.core import blocks, checks
 from jaxep.core.activations import ContextualActivation, hard_sigmoid
 from jaxep.core.energy import Dynamics, total_loss
 from jaxep.core.estimators import EP, Batch, ValueAndGrad, ep_gradient
+from jaxep.core.objective import Objective, Tree, free_objective, once_of_shapes
 from jaxep.core.solvers import Solution
 from jaxep.core.stencils import Stencil
-from jaxep.core.sweep import Objective, Tree, free_objective, once_of_shapes
 
 
 def _as_they_are(params: Tree, x: Tree) -> tuple[Tree, Tree]:
@@ -152,7 +152,7 @@ class FieldObjective(Objective):
 
         return dataclasses.replace(self, along=along)
 
-    def nudged(self, targets: Tree, betas: jax.Array) -> Objective:
+    def nudged(self, targets: Tree, betas: jax.Array, from_equilibrium: bool = False) -> Objective:
         """Several nudged phases of G(ξ) - β ∂L/∂ξ, run as one batch; see `Objective.nudged`."""
 
         def loss(states: Tree) -> jax.Array:
@@ -165,7 +165,7 @@ class FieldObjective(Objective):
 
             return jax.tree.map(lowered, self.along(states), jax.grad(loss)(states))
 
-        several = super().nudged(targets, betas)
+        several = super().nudged(targets, betas, from_equilibrium)
         assert isinstance(several, FieldObjective)
         return dataclasses.replace(
             several,

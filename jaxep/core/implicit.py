@@ -10,8 +10,9 @@ from jaxep.core import checks
 from jaxep.core.activations import is_rising
 from jaxep.core.energy import Dynamics, begin
 from jaxep.core.estimators import Aux, Batch, ValueAndGrad, mean_loss
+from jaxep.core.objective import Objective, free_objective
 from jaxep.core.solvers import Settled, Solution, Solver, as_solver, relative_residual
-from jaxep.core.sweep import Objective, Sweep, Tree, free_objective
+from jaxep.core.sweep import Sweep, Tree
 
 
 @dataclasses.dataclass(frozen=True)

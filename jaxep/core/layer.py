@@ -21,8 +21,8 @@ from jaxep.core import checks
 from jaxep.core.energy import Energy, begin, is_one_key, phi_per_sample
 from jaxep.core.estimators import EP
 from jaxep.core.implicit import Implicit, inner_transition
+from jaxep.core.objective import Tree, free_objective
 from jaxep.core.solvers import Solution, as_solver
-from jaxep.core.sweep import Tree, free_objective
 
 
 def layer(energy: Energy, ep: EP | Implicit) -> Callable[..., Tree]:

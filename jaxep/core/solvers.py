@@ -16,7 +16,8 @@ import jax.numpy as jnp
 
 from jaxep.core import checks
 from jaxep.core.energy import Dynamics, begin
-from jaxep.core.sweep import ORDERS, Objective, Sweep, SweepState, Tree, free_objective
+from jaxep.core.objective import Objective, free_objective
+from jaxep.core.sweep import ORDERS, Sweep, SweepState, Tree
 
 
 class Solution(NamedTuple):
@@ -76,6 +77,8 @@ class Solver(abc.ABC):
 
     # The names of what a solution has as `statistics`.
     tells: ClassVar[tuple[str, ...]] = ()
+    # Whether it returns an exact equilibrium.
+    is_exact: ClassVar[bool] = False
 
     steps: int
     order: str = "synchronous"
@@ -102,6 +105,8 @@ class Settled(Solver):
     A forward pass is one in a predictive coding net. The residual told is 0, and not measured.
     """
 
+    is_exact: ClassVar[bool] = True
+
     steps: int = 0
 
     def __post_init__(self) -> None:
@@ -118,8 +123,9 @@ class Fixed(Solver):
     """`steps` sweeps, as in the paper; attributes as of `Solver`."""
 
     def iterate(self, sweep: Sweep, states: Tree) -> Solution:
-        start = sweep.begin(states)
-        old = jax.lax.fori_loop(0, self.steps - 1, lambda _, at: sweep.step(at), start)
+        early = min(len(sweep.first), self.steps - 1)
+        start = sweep.begin(states, early)
+        old = jax.lax.fori_loop(early, self.steps - 1, lambda _, at: sweep.step(at), start)
         new = sweep.step(old).states
         steps = jnp.asarray(self.steps, jnp.int32)
         return Solution(new, steps, relative_residual(new, old.states, self.relaxation))

@@ -1,173 +1,20 @@
 """One pass of the transition ξ <- σ(∂Φ_Aug/∂ξ), over any pytree of states.
 
-An `Objective` is what a phase climbs, Φ or Φ_Aug as a function of the states alone; a `Sweep`
-moves all states once. What Φ keeps of a leaf while it does not move is carried along.
+A `Sweep` moves all states once. What Φ keeps of a leaf while it does not move is carried along.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from jaxep.core import blocks, checks
-from jaxep.core.activations import ContextualActivation, is_projection
-from jaxep.core.energy import total_loss
+from jaxep.core import blocks
+from jaxep.core.activations import is_projection
+from jaxep.core.objective import Objective, empty_cache
 
 Tree = Any
 ORDERS = ("synchronous", "alternating")
-
-
-def _as_it_is(function: Callable) -> Callable:
-    return function
-
-
-@dataclasses.dataclass(frozen=True, eq=False)  # by identity: `jax.jit` hashes a sweep
-class Objective:
-    """Φ or Φ_Aug as a function of the states alone, summed over the batch.
-
-    Attributes:
-        energy: the model, as a rule an `Energy`; gives the loss, σ and the blocks.
-        params: as the loss takes them.
-        prepared: (params, x) as Φ gets them in the loop, see `FastPhi.prepare`.
-        value_and_cache: (states, cache) -> (value, cache), see `FastPhi.phi_and_cache`.
-        graph: states -> which of their leaves interact, and which the input drives.
-        over_phases: turns a function of one phase's arrays into one of this objective's.
-        symmetric: the Jacobian of `drive` is, as that of a gradient.
-    """
-
-    energy: Any
-    params: Tree
-    prepared: tuple[Tree, Tree]
-    value_and_cache: Callable[[Tree, list], tuple[jax.Array, list]]
-    graph: Callable[[Tree], tuple[blocks.Graph, blocks.Graph]]
-    over_phases: Callable[[Callable], Callable] = _as_it_is
-    symmetric: bool = True
-
-    def value(self, states: Tree) -> jax.Array:
-        """A scalar."""
-        return self.value_and_cache(states, empty_cache(states))[0]
-
-    def defining(self) -> tuple[str, Callable[[Tree], Tree]]:
-        """Of what the drive is made, a function of the states with its name in an `Energy`: Φ."""
-        return "phi", self.value
-
-    def drive(self, states: Tree, cache: list, moving: tuple[int, ...]) -> tuple[list, list]:
-        """∂Φ_Aug/∂ξ of some leaves, the arguments of their σ.
-
-        Args:
-            states: of all leaves.
-            cache: what Φ keeps of each leaf, see `FastPhi.phi_and_cache`.
-            moving: numbers of the leaves asked for.
-
-        Returns:
-            (one argument for each of them, the cache of every leaf).
-        """
-        leaves, tree = jax.tree.flatten(states)
-
-        def of_moving(some):
-            merged = list(leaves)
-            for index, leaf in zip(moving, some, strict=True):
-                merged[index] = leaf
-            value, seen = self.value_and_cache(jax.tree.unflatten(tree, merged), cache)
-            # Of a holomorphic Φ the gradient of the real part is the complex derivative.
-            return jnp.real(value), seen
-
-        return jax.grad(of_moving, has_aux=True)([leaves[index] for index in moving])
-
-    def anchored(self, free: Tree) -> "Objective":
-        """What EP nudges from the free equilibrium `free`: this, as a Φ does not depend on it."""
-        del free
-        return self
-
-    def nudged(self, targets: Tree, betas: jax.Array) -> "Objective":
-        """The sum of Φ_Aug over several nudged phases, which are run as one batch.
-
-        Args:
-            targets: the same in every phase.
-            betas: nudging factors, [phases].
-
-        Returns:
-            An objective of states whose leaves are [phases, batch, ...].
-        """
-
-        def loss(states: Tree) -> jax.Array:
-            return total_loss(self.energy, self.params, states, targets)
-
-        def phase(states: Tree, cache: list, beta: jax.Array):
-            phi, cache = self.value_and_cache(states, cache)
-            return phi - beta * loss(states), cache
-
-        def value_and_cache(states: Tree, cache: list):
-            values, cache = jax.vmap(phase)(states, cache, betas)
-            return jnp.sum(values), cache
-
-        def graph(states: Tree):
-            one = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape[1:], s.dtype), states)
-            joined, driven = self.graph(one)
-            more, _ = blocks.interactions(lambda _, states: loss(states), (), one)
-            return [a | b for a, b in zip(joined, more, strict=True)], driven
-
-        return dataclasses.replace(
-            self, value_and_cache=value_and_cache, graph=graph, over_phases=_vmap_phases
-        )
-
-    def activate(self, index: int, argument: jax.Array, states: Tree) -> jax.Array:
-        """σ of the leaf `index` at its argument."""
-        sigma = self.activations(states)[index]
-        if not isinstance(sigma, ContextualActivation):
-            return sigma(argument)
-        moved = self.over_phases(lambda a, s: sigma.function(a, *self.prepared, s))
-        return moved(argument, states)
-
-    def activations(self, states: Tree) -> list:
-        """σ of each leaf of the states."""
-        return checks.per_leaf("activation", self.energy.activation, states)
-
-
-def _vmap_phases(function: Callable) -> Callable:
-    return jax.vmap(function)
-
-
-@functools.singledispatch
-def free_objective(energy: Any, params: Tree, x: Tree) -> Objective:
-    """ξ -> Φ(x, ξ, w), summed over the batch: what the free phase climbs.
-
-    The work of Φ that does not depend on the states is done here, once. A model that is no
-    `Energy` registers its own way to make one (`functools.singledispatch`).
-    """
-    fast = energy.fast()
-    prepared = fast.prepare(params, x)
-
-    def value_and_cache(x: Tree, states: Tree, cache: list):
-        phi, cache = fast.phi_and_cache(prepared[0], x, states, cache)
-        checks.check_phi(phi, checks.batch_size(states))
-        return jnp.sum(phi), cache
-
-    def graph(states: Tree):
-        def value(x: Tree, states: Tree) -> jax.Array:
-            return value_and_cache(x, states, empty_cache(states))[0]
-
-        return blocks.interactions(value, prepared[1], states)
-
-    of_states = functools.partial(value_and_cache, prepared[1])
-    return Objective(energy, params, prepared, of_states, once_of_shapes(graph))
-
-
-def once_of_shapes(graph: Callable[[Tree], Any]) -> Callable[[Tree], Any]:
-    """A function of the shapes of states, computed once for each."""
-
-    @functools.cache
-    def of(tree: Any, shapes: tuple):
-        return graph(jax.tree.unflatten(tree, [jax.ShapeDtypeStruct(*shape) for shape in shapes]))
-
-    def remembered(states: Tree):
-        leaves, tree = jax.tree.flatten(states)
-        return of(tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
-
-    return remembered
 
 
 class SweepState(NamedTuple):
@@ -175,11 +22,6 @@ class SweepState(NamedTuple):
 
     states: Tree
     cache: list
-
-
-def empty_cache(states: Tree) -> list:
-    """Nothing kept of any leaf."""
-    return [None] * len(jax.tree.leaves(states))
 
 
 def _without(cache: list, moved: tuple[int, ...]) -> list:
@@ -206,11 +48,13 @@ class Sweep:
         objective: what is climbed.
         moves: numbers of the leaves that move together, one tuple for each part of the sweep.
         relaxation: ω.
+        first: the moves of the first sweeps, in which leaves rest that the nudge has not reached.
     """
 
     objective: Objective
-    moves: tuple[tuple[int, ...], ...]
+    moves: blocks.Moves
     relaxation: float = 1.0
+    first: tuple[blocks.Moves, ...] = ()
 
     @classmethod
     def over(
@@ -227,24 +71,35 @@ class Sweep:
         Raises:
             ValueError: leaves of one block interact.
         """
-        if order == "synchronous":
-            return cls(objective, (tuple(range(len(jax.tree.leaves(states)))),), relaxation)
-        numbers = blocks.of_leaves(objective.energy.blocks, *objective.graph(states), states)
-        moves = [
+        numbers = [0] * len(jax.tree.leaves(states))
+        if order == "alternating":
+            numbers = blocks.of_leaves(objective.energy.blocks, *objective.graph(states), states)
+        moves = tuple(
             tuple(i for i, number in enumerate(numbers) if number == block)
             for block in sorted(set(numbers))
-        ]
-        return cls(objective, tuple(moves), relaxation)
+        )
+        if objective.rest is None:
+            return cls(objective, moves, relaxation)
+        joined, pushed = objective.graph(states)[0], objective.rest.pushed(states)
+        return cls(objective, moves, relaxation, blocks.spread(moves, joined, pushed))
 
     def __call__(self, states: Tree) -> Tree:
         return self.step(SweepState(states, empty_cache(states))).states
 
-    def begin(self, states: Tree) -> SweepState:
-        """The states with a cache of the shape that `step` returns."""
-        if len(self.moves) == 1:
+    def begin(self, states: Tree, early: int = 0) -> SweepState:
+        """The states with a cache of the shape that `step` returns.
+
+        Args:
+            states: in which a phase begins.
+            early: how many of the sweeps in `first` are done.
+        """
+        if len(self.moves) == 1 and not early:
             return SweepState(states, empty_cache(states))
-        seen = self.objective.value_and_cache(states, empty_cache(states))[1]
-        return SweepState(states, _without(seen, self.moves[-1]))
+        position = SweepState(states, self.objective.kept(states))
+        for moves in self.first[:early]:
+            for moving in filter(None, moves):
+                position = self._move(position, moving)
+        return SweepState(position.states, _without(position.cache, self.moves[-1]))
 
     def step(self, position: SweepState) -> SweepState:
         """One sweep. What is kept in the end is of the leaves that did not move last."""
@@ -258,12 +113,22 @@ class Sweep:
         arguments, seen = self.objective.drive(position.states, position.cache, moving)
         moved = list(leaves)
         for index, argument in zip(moving, arguments, strict=True):
-            moved[index] = self.relaxed(index, leaves[index], argument, position.states)
+            moved[index] = self.relaxed(index, leaves[index], argument, position.states, seen)
         return SweepState(jax.tree.unflatten(tree, moved), _without(seen, moving))
 
-    def relaxed(self, index: int, old: jax.Array, argument: jax.Array, states: Tree) -> jax.Array:
-        """The leaf `index` moved from `old` by the relaxed transition, given ∂Φ_Aug/∂ξ of it."""
-        activate = functools.partial(self.objective.activate, index, states=states)
+    def relaxed(
+        self, index: int, old: jax.Array, argument: jax.Array, states: Tree, cache: list
+    ) -> jax.Array:
+        """The leaf `index` moved from `old` by the relaxed transition.
+
+        Args:
+            index: of the leaf.
+            old: its values.
+            argument: ∂Φ_Aug/∂ξ of it.
+            states: the newest, of all leaves.
+            cache: what Φ keeps of each of them, or None for each.
+        """
+        activate = functools.partial(self.objective.activate, index, states=states, cache=cache)
         if self.relaxation == 1.0:
             return activate(argument)
         if is_projection(self.objective.activations(states)[index]):

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxep.core.energy import Energy
+from jaxep.core.objective import free_objective
 from jaxep.core.solvers import tree_norm
-from jaxep.core.sweep import Sweep, Tree, free_objective
+from jaxep.core.sweep import Sweep, Tree
 
 
 def lipschitz(

@@ -99,7 +99,9 @@ def _over(activation: Any, weight: float) -> Any:
     if weight == 1.0:
         return activation
     if isinstance(activation, ContextualActivation):
-        return ContextualActivation(lambda a, *rest: activation.function(a / weight, *rest))
+        return dataclasses.replace(
+            activation, function=lambda a, *rest: activation.function(a / weight, *rest)
+        )
     return _Divided(activation, weight)
 
 

@@ -57,11 +57,14 @@ def predictive_coding(model: Model, *, from_drive: bool = True) -> Energy:
         return states
 
     def sigma(name: str, activation: Any) -> Any:
-        def moved(argument: jax.Array, loop: Loop, clamped: Any, states: States) -> jax.Array:
-            drive = network.drive(name, loop, clamped, states)
+        def moved(argument: jax.Array, loop: Loop, clamped: Any, states: States, cache: list):
+            drives, _ = network.drives(loop, clamped, states, cache, keep_all=True)
+            drive = network.summed(name, loop, drives)
             return activation(argument + drive - activation(drive))
 
-        return activation if activation is linear or not from_drive else ContextualActivation(moved)
+        if activation is linear or not from_drive:
+            return activation
+        return ContextualActivation(moved, takes_cache=True)
 
     activations = {layer.name: sigma(layer.name, layer.activation) for layer in network.layers}
     fast = FastPhi(phi, network.prepare, phi_of)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxep.core import holomorphic
 from jaxep.core.energy import Energy, initial_states
-from jaxep.core.sweep import free_objective
+from jaxep.core.objective import free_objective
 from jaxep.nets import heads
 from jaxep.nets.builders import vgg
 from jaxep.nets.cut import cut

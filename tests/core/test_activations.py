@@ -12,8 +12,9 @@ from chex import assert_trees_all_close
 from jaxep import EP, ContextualActivation, Energy, Fixed, Implicit, Tolerance, equilibrium
 from jaxep.core import activations
 from jaxep.core.activations import is_projection, is_rising
+from jaxep.core.objective import free_objective
 from jaxep.core.solvers import relative_residual
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.core.theory import transition
 
 BATCH, SIZES = 5, (3, 6, 4)

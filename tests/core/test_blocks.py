@@ -12,7 +12,8 @@ import pytest
 
 from jaxep import Energy, Tolerance, equilibrium
 from jaxep.core import blocks
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import Sweep
 
 SIZE, BATCH = 3, 2
 
@@ -199,3 +200,23 @@ def test_no_two_that_interact_share_a_block_and_two_are_taken_where_two_are_enou
     assert max(found) <= max(len(others) for others in joined)
     if sides is not None:
         assert max(found) <= 1
+
+
+def test_a_nudge_spreads_over_a_chain_leaf_by_leaf_and_block_by_block():
+    joined = [{1}, {0, 2}, {1, 3}, {2, 4}, {3}]
+    blockwise = ((0, 2, 4), (1, 3))
+    assert blocks.spread(blockwise, joined, {4}) == (((4,), (3,)), ((2, 4), (1, 3)))
+    assert blocks.spread(blockwise[::-1], joined, {4})[:2] == (((), (4,)), ((3,), (2, 4)))
+    at_once = ((0, 1, 2, 3, 4),)
+    expected = [((4,),), ((3, 4),), ((2, 3, 4),), ((1, 2, 3, 4),)]
+    assert blocks.spread(at_once, joined, {4}) == tuple(expected)
+    assert blocks.spread(at_once, joined, set(range(5))) == ()
+    # Where nothing pushes or a part is joined with nothing, whole sweeps change nothing there.
+    assert blocks.spread(at_once, joined, set()) == ()
+    assert blocks.spread(at_once, [set(), {2}, {1}, set(), set()], {2}) == (((2,),), ((1, 2),))
+
+
+def test_which_leaves_a_loss_needs_is_read_off_it():
+    states = {name: jax.ShapeDtypeStruct((BATCH, SIZE), jnp.float32) for name in "abc"}
+    assert blocks.needed(lambda s: jnp.sum(s["c"] * s["a"]) + 0 * s["b"].size, states) == {0, 2}
+    assert blocks.needed(lambda s: jnp.zeros(()), states) == set()

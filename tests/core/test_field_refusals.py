@@ -14,7 +14,7 @@ from jaxep import (
     hard_sigmoid,
     holomorphic,
 )
-from jaxep.core.sweep import free_objective
+from jaxep.core.objective import free_objective
 from tests.core.test_fields import field, loss, model, problem, zeros
 
 

@@ -28,7 +28,8 @@ from jaxep import (
     one_sided,
 )
 from jaxep.core.fields import asymmetry
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import Sweep
 
 BATCH, SIZE, OUT = 4, 6, 3
 SETTLED = Tolerance(2000, "alternating", tol=1e-14)

@@ -15,8 +15,9 @@ from jaxep import (
     equilibrium,
     nets,
 )
+from jaxep.core.objective import free_objective
 from jaxep.core.solvers import relative_residual
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.sweep import Sweep
 
 SOLVERS = [Fixed, Tolerance, FixedPointIteration, AndersonAcceleration]
 

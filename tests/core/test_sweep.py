@@ -11,7 +11,8 @@ import pytest
 from chex import assert_trees_all_close
 
 from jaxep import Energy, Tolerance, energy_per_sample, equilibrium, phi_aug
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.nets import Targets, local_errors, vgg
 from tests.draws import inputs_of, params_of, states_of
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from jaxep import Energy, Tolerance, equilibrium
+from jaxep.core.objective import free_objective
 from jaxep.core.solvers import tree_norm
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.core.theory import lipschitz, transition
 
 SIZES = (6, 5, 4)

@@ -9,7 +9,8 @@ import pytest
 
 from jaxep import EP, Implicit, Tolerance, energy_per_sample, equilibrium, nets
 from jaxep.core.activations import Projection, is_projection
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.energies import EnergyTransformer
 from jaxep.energies.energy_transformer import normalised
 from jaxep.nets.heads import readout

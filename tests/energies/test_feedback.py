@@ -7,7 +7,8 @@ import pytest
 from chex import assert_trees_all_close
 
 from jaxep import EP, Fixed, Implicit, Tolerance, centered, equilibrium, linear, nets, one_sided
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.energies import feedback
 from jaxep.energies.feedback import layer_weights
 from jaxep.run.errors import SettingsError

@@ -6,9 +6,21 @@ import numpy as np
 import pytest
 from chex import assert_trees_all_close
 
-from jaxep import EP, Fixed, Tolerance, centered, energy_per_sample, linear, nets, one_sided, relu
+from jaxep import (
+    EP,
+    Fixed,
+    Settled,
+    Tolerance,
+    centered,
+    energy_per_sample,
+    linear,
+    nets,
+    one_sided,
+    relu,
+)
 from jaxep.core.blocks import interactions
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.energies import predictive_coding
 
 SHAPE, CLASSES = (8, 8, 1), 5
@@ -133,6 +145,41 @@ def test_what_is_kept_of_layers_that_do_not_move_changes_no_state(build):
     assert min(jax.tree.leaves(moved)) > 1e-6
 
 
+@pytest.mark.parametrize("order", ["alternating", "synchronous"])
+@pytest.mark.parametrize("build", [chain, residual])
+def test_layers_rest_until_the_nudge_has_reached_them(build, order):
+    energy, params, x, targets = problem(build())
+    states = energy.init_states(None, params, x)
+    free, betas = free_objective(energy, params, x), jnp.array([0.5, -0.5])
+    copies = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), states)
+    resting = free.nudged(targets, betas, from_equilibrium=True)
+    first = Sweep.over(resting, copies, order).first
+    names = sorted(states)
+    moved = [{names[index] for leaves in moves for index in leaves} for moves in first]
+    assert "output" in moved[0] and moved[0] <= moved[-1] < set(names)
+    for count in range(1, len(first) + 3):
+        early = Fixed(count, order).run(resting, copies)
+        whole = Fixed(count, order).run(free.nudged(targets, betas), copies)
+        assert_trees_all_close(early, whole, rtol=1e-10, atol=1e-15)
+        for name in set(names).difference(*moved[:count]) if count <= len(first) else ():
+            np.testing.assert_allclose(early.states[name], copies[name], rtol=1e-12, atol=1e-15)
+
+
+def test_ep_lets_layers_rest_only_after_an_exact_free_phase():
+    energy, params, x, targets = problem(chain())
+    begun = []
+
+    class Watched(Fixed):
+        def iterate(self, sweep, states):
+            begun.append(sweep.first)
+            return super().iterate(sweep, states)
+
+    for free in (Settled(), Fixed(1, "alternating")):
+        ep = EP(0.02, free, Watched(5, "alternating"))
+        ep.value_and_grad(energy)(params, (x, targets), jax.random.key(0))
+    assert begun[0] and begun[1] == ()
+
+
 def test_a_sweep_multiplies_by_each_coupling_once_upwards_and_once_downwards():
     model = nets.vgg("", (12, 9), SHAPE, CLASSES, output="neurons", dense_activation=relu)
     energy, params, x, _ = problem(model)
@@ -151,3 +198,22 @@ def test_a_sweep_multiplies_by_each_coupling_once_upwards_and_once_downwards():
 
     inner = [edge for edge in model.network.edges if edge.lower in states]
     assert dots(4) - dots(3) == 2 * len(inner)
+
+
+def test_nudged_phases_from_a_forward_pass_multiply_only_where_the_nudge_has_come():
+    model = nets.vgg("", (12, 11, 9, 8, 7), SHAPE, CLASSES, output="neurons", dense_activation=relu)
+    energy, params, x, targets = problem(model)
+    states = energy.init_states(None, params, x)
+
+    def dots(early):
+        def swept(params, x, states):
+            free = free_objective(energy, params, x)
+            objective = free.nudged(targets, jnp.array([0.5]), from_equilibrium=True)
+            copies = jax.tree.map(lambda leaf: leaf[None], states)
+            return Sweep.over(objective, copies, "alternating").begin(copies, early).states
+
+        return jax.jit(swept).lower(params, x, states).compile().as_text().count(" dot(")
+
+    # Up to the last two layers and down from the output. Then up to the output, down to the fourth
+    # layer and up to it; up to the fifth, down to it; down to the third and up to it.
+    assert [dots(0), dots(1), dots(2)] == [0, 3, 10]

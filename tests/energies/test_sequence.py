@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxep import EP, ContextualActivation, Implicit, Tolerance, equilibrium, nets
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.energies import sequence
 from jaxep.energies.sequence import TOKENS, retrieval
 

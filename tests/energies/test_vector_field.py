@@ -9,7 +9,8 @@ import pytest
 from chex import assert_trees_all_close
 
 from jaxep import BPTT, FieldEP, Fixed, Implicit, Tolerance, nets
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.energies import Untied, untied, vector_field
 from tests.draws import inputs_of, params_of, states_of
 

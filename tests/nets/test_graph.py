@@ -12,7 +12,8 @@ from jax import lax
 
 from jaxep import EP, Tolerance, equilibrium, relu
 from jaxep.core import blocks
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.nets import (
     Conv,
     Dense,

@@ -21,7 +21,8 @@ from jaxep import (
     relu6,
 )
 from jaxep.core.activations import linear
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.nets import Conv, Dense, Targets, resnet
 from tests.draws import inputs_of, params_of, states_of
 

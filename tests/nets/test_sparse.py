@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from jaxep import EP, Implicit, Tolerance, energy_per_sample, nets
-from jaxep.core.sweep import Sweep, free_objective
+from jaxep.core.objective import free_objective
+from jaxep.core.sweep import Sweep
 from jaxep.nets.sparse import Sparse
 
 HIDDEN, SHAPE, CLASSES = (9, 8, 7, 6), (5,), 3
