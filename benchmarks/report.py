@@ -64,6 +64,7 @@ BENCHMARKS = {
     "cifar10": Benchmark("All of CIFAR-10", "paper.cifar10"),
     "feedback": Benchmark("Weak feedback", "paper.feedback", True),
     "systems": Benchmark("Systems of the literature on digits", "paper.systems"),
+    "distillation": Benchmark("Distillation in a deep net", "paper.distillation"),
     "stencils": Benchmark("Points in β: real and complex", "paper.stencils", True),
     "step_time": Benchmark("Time of a step", "speed.step_time"),
     "backprop_ratio": Benchmark("A training step over backprop's", "speed.backprop_ratio"),
