@@ -53,8 +53,8 @@ def check_layout(
       partial: the checkpoint may hold more.
 
     Raises:
-      CheckpointError: they differ; says whether it is another network, numbers of another
-        precision, or an older version of this library.
+      CheckpointError: they differ; says whether it is another network, a part of the state,
+        numbers of another precision, or an older version of this library.
     """
     there = {name: text.rpartition(" ")[0] for name, text in leaves.items()}
     here = {name: layout(leaf) for name, leaf in named_leaves(template).items()}
@@ -67,6 +67,12 @@ def check_layout(
         return
     if any(map(_OLDER.match, there)) and not any(map(_OLDER.match, here)):
         raise CheckpointError(f"{checkpoint} is {OLDER}")
+    if all(_part(name) not in map(_part, there) for name in differing):
+        parts = ", ".join(sorted(set(map(_part, differing))))
+        raise CheckpointError(
+            f"{checkpoint} holds a part of the state, as `Run.export` writes it, and no {parts}: "
+            "training cannot go on from there"
+        )
     others = {n: pair for n, pair in differing.items() if len(set(map(_narrowed, pair))) > 1}
     name, (old, new) = next(iter((others or differing).items()))
     if not others:
@@ -77,6 +83,11 @@ def check_layout(
     raise CheckpointError(
         f"{checkpoint} is the state of another network: {name} is {old} there, {new} here"
     )
+
+
+def _part(name: str) -> str:
+    """The part of a state that a leaf is of, by the leaf's name."""
+    return name.split(".")[0]
 
 
 def _narrowed(layout: str) -> str:

@@ -118,6 +118,22 @@ def test_numbers_of_another_precision_are_no_other_network(tmp_path):
         read_state(tmp_path, {**template, "step": np.zeros((), np.float64)})
 
 
+def test_weights_alone_are_told_from_another_network(tmp_path):
+    params = {"conv1": np.ones(3, np.float32)}
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(4, {"params": params}, {})
+    whole = {"params": params, "opt_state": {"trace": params}, "step": np.zeros((), np.int32)}
+    with pytest.raises(CheckpointError) as error:
+        read_state(tmp_path, whole)
+    assert str(error.value) == (
+        f"{tmp_path / 'checkpoints/4'} holds a part of the state, as `Run.export` writes it, and "
+        "no opt_state, step: training cannot go on from there"
+    )
+    other = {**whole, "params": {"conv1": np.ones(4, np.float32)}}
+    with pytest.raises(CheckpointError, match="is the state of another network"):
+        read_state(tmp_path, other)
+
+
 def test_a_network_of_the_former_layout_is_told_as_such_and_a_teacher_is_read(tmp_path):
     kernel = jnp.arange(4.0)
     old = {"params": {"layers": ({"kernel": kernel},), "readout": {"kernel": kernel}}}
