@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     config.beta = 0.2
     config.relaxation = 1.5
     config.learning_rates = (0.00125,) * 10 + (0.0075,)
+    config.weight_decay = 2.4e-2
     config.teacher = "configs/teacher_digits_deep.py"
     config.train_teacher = True
     config.batch_size = 26
