@@ -25,9 +25,12 @@ RUNS = {
 ARGUMENTS = {"rows": tuple(RUNS)}
 IMAGES = 50_000
 # Rows whose weights are kept beside the results, small enough for a repository.
-KEPT = {"predictive coding": "cifar10_pc", "VGG-7-LE, quarter width": "cifar10_le"}
+BEST = "predictive coding, one phase, 30 epochs"
+KEPT = {BEST: "cifar10_pc", "VGG-7-LE, quarter width": "cifar10_le"}
 # Test accuracy that is aimed at, a fraction.
-AIMS = {"predictive coding": 0.88, "VGG-7-LE, quarter width": 0.75}
+AIMS = {BEST: 0.88, "VGG-7-LE, quarter width": 0.75}
+# Rows of the same net, rates and epochs.
+TWINS = (("predictive coding", "backprop"), (BEST, "backprop, 30 epochs"))
 
 
 def measure(options: Options) -> Result:
@@ -74,14 +77,12 @@ def claims(result: Result) -> Claims:
             here = f"{100 * reached[name]:.1f} %"
             statement = f"{name} learns all of CIFAR-10"
             yield Claim(statement, f"aim: {100 * aim:.0f} %", here, reached[name] >= aim)
-    pair = [reached[name] for name in ("predictive coding", "backprop") if name in reached]
-    if len(pair) == 2:
-        yield Claim(
-            "predictive coding is as good as backprop in the same net, epochs and rates",
-            "aim: within 1 point",
-            " and ".join(f"{100 * accuracy:.1f} %" for accuracy in pair),
-            abs(pair[0] - pair[1]) <= 0.01,
-        )
+    for pair in TWINS:
+        if reached.keys() >= set(pair):
+            own, twin = (reached[name] for name in pair)
+            statement = f"{pair[0]}: as good as backprop in the same net, epochs and rates"
+            here = f"{100 * own:.1f} and {100 * twin:.1f} %"
+            yield Claim(statement, "aim: within 1 point", here, abs(own - twin) <= 0.01)
 
 
 def draw(result: Result):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.extend import core as jax_core
 
 from jaxep.core import checks
+from jaxep.core.objective import empty_cache
 
 Tree = Any
 # Operations that order complex numbers or conjugate them. Those that make anything but complex
@@ -148,7 +149,7 @@ def check(objective: Any, states: Tree, targets: Tree) -> None:
     rows = zip(names, sigmas, jax.tree.leaves(shapes), strict=True)
     for index, (name, sigma, leaf) in enumerate(rows):
         given = getattr(sigma, "__name__", type(sigma).__name__)
-        moved = functools.partial(objective.activate, index)
+        moved = functools.partial(objective.activate, index, cache=empty_cache(states))
         _refuse(f"σ of {name} ({given})", moved, leaf, shapes)
 
 
