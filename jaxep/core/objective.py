@@ -53,7 +53,7 @@ class Objective:
     graph: Callable[[Tree], tuple[blocks.Graph, blocks.Graph]]
     over_phases: Callable[[Callable], Callable] = _as_it_is
     symmetric: bool = True
-    rest: "Rest | None" = None
+    rest: Rest | None = None
 
     def value(self, states: Tree) -> jax.Array:
         """A scalar."""
