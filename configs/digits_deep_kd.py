@@ -1,8 +1,9 @@
 """11 weighted layers on digits that distil the blocks of a teacher, which is trained first.
 
-Beside the nets with local errors: a β ten times smaller, over-relaxed phases, a quarter of the
-rates and the decay that goes with them (`python -m benchmarks distillation`). On the validation
-split τ 1 reaches 91.0 % and τ 4 91.7 % in 40 epochs; images moved at random learn too slowly.
+91.8 ± 1.7 % of the test images over three seeds (`python -m benchmarks distillation`). Beside the
+nets with local errors: a β ten times smaller, over-relaxed phases, a quarter of the rates and four
+times the decay. With their decay, 40 epochs and one seed τ 1 reached 91.0 % of the validation
+split, and τ 4 91.7 %.
 """
 
 from ml_collections import ConfigDict

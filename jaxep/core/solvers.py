@@ -102,7 +102,9 @@ class Solver(abc.ABC):
 class Settled(Solver):
     """No sweep at all: for an energy whose initial states are its free equilibrium.
 
-    A forward pass is one in a predictive coding net. The residual told is 0, and not measured.
+    A forward pass is one in a predictive coding net. The residual told is 0, and not measured. In
+    the nudged phases of EP a leaf then rests until the nudge or a leaf with which it interacts in Φ
+    has moved: a `ContextualActivation` may depend on no other leaves.
     """
 
     is_exact: ClassVar[bool] = True

@@ -71,17 +71,19 @@ class Sweep:
         Raises:
             ValueError: leaves of one block interact.
         """
-        numbers = [0] * len(jax.tree.leaves(states))
-        if order == "alternating":
-            numbers = blocks.of_leaves(objective.energy.blocks, *objective.graph(states), states)
+        alternating, numbers = order == "alternating", [0] * len(jax.tree.leaves(states))
+        wanted = alternating or objective.rest is not None
+        joined, driven = objective.graph(states) if wanted else ([], [])
+        if alternating:
+            numbers = blocks.of_leaves(objective.energy.blocks, joined, driven, states)
         moves = tuple(
             tuple(i for i, number in enumerate(numbers) if number == block)
             for block in sorted(set(numbers))
         )
         if objective.rest is None:
             return cls(objective, moves, relaxation)
-        joined, pushed = objective.graph(states)[0], objective.rest.pushed(states)
-        return cls(objective, moves, relaxation, blocks.spread(moves, joined, pushed))
+        first = blocks.spread(moves, joined, objective.rest.pushed(states))
+        return cls(objective, moves, relaxation, first)
 
     def __call__(self, states: Tree) -> Tree:
         return self.step(SweepState(states, empty_cache(states))).states

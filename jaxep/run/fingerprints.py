@@ -67,10 +67,11 @@ def check_layout(
         return
     if any(map(_OLDER.match, there)) and not any(map(_OLDER.match, here)):
         raise CheckpointError(f"{checkpoint} is {OLDER}")
-    if all(_part(name) not in map(_part, there) for name in differing):
-        parts = ", ".join(sorted(set(map(_part, differing))))
+    missing = set(map(_part, differing))
+    if missing.isdisjoint(map(_part, there)):
         raise CheckpointError(
-            f"{checkpoint} holds a part of the state, as `Run.export` writes it, and no {parts}: "
+            f"{checkpoint} holds a part of the state, as `Run.export` writes it, and no "
+            f"{', '.join(sorted(missing))}: "
             "training cannot go on from there"
         )
     others = {n: pair for n, pair in differing.items() if len(set(map(_narrowed, pair))) > 1}
