@@ -94,7 +94,11 @@ def system(
 
 def model(run: runs.Run) -> Model:
     """The model of a run, without loading its data; not of KDW, whose teacher has a say."""
-    settings = runs.settings_of(run)
+    return model_of(runs.settings_of(run))
+
+
+def model_of(settings: Settings) -> Model:
+    """The same of checked settings."""
     spec = data_lib.spec_of(settings.dataset)
     assert spec.image_shape is not None and spec.classes is not None
     return build_model(settings, spec.image_shape, spec.classes)
