@@ -13,9 +13,6 @@ def get_config() -> ConfigDict:
     config.name = "cifar10_le"
     config.train_size = 0
     config.test_size = 0
-    config.augment = True
-    config.t_free = 8
-    config.t_nudge = 4
-    config.epochs = 24
+    config.epochs = 6
     config.checkpoint_every = 500
     return config
