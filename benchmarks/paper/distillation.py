@@ -22,14 +22,14 @@ _LARGE_BETA: dict[str, Any] = {"beta": 2.0, "relaxation": 1.0}
 _RATES = {"learning_rates": _LE.changes["learning_rates"]}
 ROWS = {
     "KD": _KD,
-    "KDW": _KD.but(signal="kdw"),
+    "KDW, τ 1": _KD.but(signal="kdw", tau=1.0),
     "KD, β 2": _KD.but(**_LARGE_BETA),
     "KD, rates of LE": _KD.but(**_RATES),
     "KD, β 2, rates of LE": _KD.but(**_LARGE_BETA, **_RATES),
     "LE": _LE.but(epochs=EPOCHS),
 }
 # Those that are to reach the aim.
-CURED = ("KD", "KDW")
+CURED = ("KD", "KDW, τ 1")
 ARGUMENTS = {"rows": tuple(ROWS)}
 AIM = 0.9
 # A fall below the best epoch before by so much is called a collapse.

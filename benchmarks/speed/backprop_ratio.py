@@ -2,8 +2,10 @@
 
 VGG-7 at full and quarter width, whole steps as train.py runs them: augmentation, all devices, the
 batch in shares, the optimizer. Each way has beside it the net of the same couplings and activations
-as a feedforward one, trained by backpropagation. All take turns within each round, and medians are
-compared. Images are of independent pixels: of a tolerance the sweeps that it took are told.
+as a feedforward one, trained by backpropagation. All take turns within each round. Of two steps in
+a row the second is timed: after another net's step one is slower, at quarter width backprop's
+several times. Medians are compared. Images are of independent pixels: of a tolerance the sweeps
+that it took are told.
 
 The share of the matmul rate counts the products of the sweeps alone, every sweep in full: neither
 those of the gradient, nor what the first nudged sweeps leave out.
@@ -72,6 +74,12 @@ class Trainer:
         return float(self.state.totals[metric] / self.state.step)
 
 
+def second(trainer: Trainer) -> float:
+    """Seconds of an update right after another: in training they follow one another."""
+    jax.block_until_ready(trainer())
+    return workload.seconds(trainer)
+
+
 def pair(way: Way, net: dict[str, Any], batch: int) -> dict[str, Trainer]:
     """A way to train a net, and backpropagation in that net."""
     settings = settings_of(way.run.but(**net, batch_size=batch, learning_rates=RATE))
@@ -85,7 +93,7 @@ def measure_net(net: str, batch: int, rounds: int) -> dict[str, Any]:
     pairs = {name: pair(way, NETS[net], batch) for name, way in WAYS.items()}
     trainers = {(name, kind): own for name, both in pairs.items() for kind, own in both.items()}
     clocks: dict[Any, Callable[[], float]] = {
-        key: functools.partial(workload.seconds, trainer) for key, trainer in trainers.items()
+        key: functools.partial(second, trainer) for key, trainer in trainers.items()
     }
     clocks["matmul"] = workload.matmul_seconds()
     workload.medians(clocks, 1)  # compiles

@@ -24,7 +24,7 @@ def test_a_fall_is_measured_from_the_best_epoch_before(curve, expected):
 
 
 def test_one_bad_seed_is_no_cure():
-    rows = {"KD": row([0.5, 0.92], [0.5, 0.91]), "KDW": row([0.5, 0.92], [0.6, 0.2, 0.89])}
+    rows = {"KD": row([0.5, 0.92], [0.5, 0.91]), "KDW, τ 1": row([0.5, 0.92], [0.6, 0.2, 0.89])}
     holds = {claim.statement: claim.holds for claim in distillation.claims({"rows": rows})}
     assert list(holds.values()) == [True, True, False, False]
 
@@ -37,6 +37,6 @@ def test_rows_differ_from_the_cure_in_what_their_names_say():
     assert changed("KD, β 2") == {"beta", "relaxation"}
     assert changed("KD, rates of LE") == {"learning_rates"}
     assert changed("KD, β 2, rates of LE") == {"beta", "relaxation", "learning_rates"}
-    assert changed("KDW") == {"signal"}
+    assert changed("KDW, τ 1") == {"signal", "tau"}
     epochs = {settings_of(run).epochs for run in distillation.ROWS.values()}
     assert epochs == {distillation.EPOCHS}
