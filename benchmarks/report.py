@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks.shared import runs, show
 from benchmarks.shared.results import Claim, Options, Result, write_picture
 from jaxep.run.files import write_atomically
@@ -81,6 +83,15 @@ BENCHMARKS = {
 WORDS = {True: "yes", False: "**no**", None: ""}
 
 
+def training_seconds(result: Any) -> float:
+    """Of all runs in a result, however deep they lie; a row may tell them by its seeds."""
+    if isinstance(result, dict):
+        if "training_seconds" in result:
+            return float(np.sum(result["training_seconds"]))
+        result = list(result.values())
+    return sum(map(training_seconds, result)) if isinstance(result, list) else 0.0
+
+
 def origin(result: Result) -> str:
     """Device, versions, commit, and seconds where they are told."""
     device = result.get("device", {})
@@ -90,7 +101,7 @@ def origin(result: Result) -> str:
         dirty = " with changes" if result.get("git_dirty") else ""
         parts.append(f"commit {result['git_commit'][:10]}{dirty}")
     if "seconds" in result:
-        trained = sum(row.get("training_seconds", 0) for row in result.get("runs", {}).values())
+        trained = training_seconds(result)
         parts.append(f"{result['seconds']:.0f} s")
         parts += [f"{trained:.0f} s of training behind its rows"] if trained else []
     return ", ".join(parts)

@@ -113,7 +113,7 @@ def of_jaxep(net: str, size: Size, precision: str) -> Result:
         row = clocked(rounded, size, steps, learning)
         product = workload.matmul_seconds(size.product, PRECISIONS[precision].states)
         product()
-        rate = 2 * size.product**3 / product()
+        rate = workload.matmul_flops(size.product) / product()
     # Both nudged phases; the drive of the first layer and the contrast are not counted.
     paper = (T_FREE + 2 * T_NUDGE) * flops / rate
     return {

@@ -174,6 +174,11 @@ def medians(clocks: Mapping[Any, Callable[[], float]], rounds: int) -> dict[Any,
     return {name: statistics.median(row[name] for row in found) for name in clocks}
 
 
+def matmul_flops(size: int = MATMUL) -> float:
+    """Of the product that `matmul_seconds` times."""
+    return 2.0 * size**3
+
+
 def matmul_seconds(size: int = MATMUL, dtype: Any = jnp.float32) -> Callable[[], float]:
     """One large product, the rate that nothing on this machine exceeds by much."""
     a = jax.random.normal(jax.random.key(0), (size, size)).astype(dtype)

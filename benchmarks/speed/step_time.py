@@ -184,7 +184,7 @@ def measure_net(net: str, batch: int, rounds: int, peer: str, count: int = 20) -
             clocks["learn", name] = functools.partial(seconds, engine.learn)
     first = {key: clock() for key, clock in clocks.items() if key[0] == "learn"}
     times = workload.medians(clocks, rounds)
-    rate = 2 * workload.MATMUL**3 / times["", "matmul"]
+    rate = workload.matmul_flops() / times["", "matmul"]
     flops = workload.step_flops(p.network, batch)
     return {
         "batch": batch,

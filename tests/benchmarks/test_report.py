@@ -75,6 +75,14 @@ def test_a_result_is_kept_with_its_origin_and_marked_until_it_is_finished(tmp_pa
     assert options.kept("runs", "other") == {"runs": {}}
 
 
+def test_training_is_told_of_runs_wherever_a_result_has_them():
+    run = {"training_seconds": 60.0, "test_acc": [0.5, 0.9]}
+    result = {"rows": {"KD": {"runs": [run, run]}, "LE": {"training_seconds": [5.0, 6.0]}}}
+    assert report.training_seconds(result) == 131.0
+    origin = report.origin({**result, "seconds": 3.0, "note": "none"})
+    assert origin.endswith("3 s, 131 s of training behind its rows")
+
+
 @pytest.mark.parametrize(
     ("given", "own"),
     [

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks import report
 from benchmarks.shared import workload
-from benchmarks.speed import graphs, lowerings, memory, solvers, step_time
+from benchmarks.shared.runs import Run, settings_of
+from benchmarks.speed import backprop_ratio, graphs, lowerings, memory, solvers, step_time
 from jaxep.nets.builders import resnet, vgg
 from jaxep.nets.couplings import Conv, Dense
 
@@ -20,6 +21,19 @@ def test_products_are_the_places_of_the_matrix_that_are_not_zero(size, padding):
     matrix = coupling.prepare({"kernel": jnp.ones((3, 3, 2, 3)), "bias": jnp.zeros(3)}).forward
     assert workload.products(coupling) == jnp.count_nonzero(matrix)
     assert workload.products(Dense((2, 3, 4), 5)) == 24 * 5
+
+
+@pytest.mark.parametrize(("variant", "sweeps"), [("centered", 16 + 2 * 8), ("random_sign", 16 + 8)])
+def test_every_sweep_multiplies_once_up_and_once_down(variant, sweeps):
+    net = {"conv": "", "hidden": (20, 5), "ep_variant": variant, "batch_size": 4}
+    settings = settings_of(Run("vgg7_std", {**net, "learning_rates": 0.1}))
+    way = {"free_steps": 16.0, "nudge_steps": 8.0, "step_ms": 2.0}
+    gflop = backprop_ratio.sweeps_gflop(settings, way)
+    # Without the drive of the input, and without the readout, which is no coupling.
+    assert gflop == pytest.approx(sweeps * 4 * (2 + 2) * 20 * 5 / 1e9)
+    row = {"matmul_gflops": 500 * gflop}
+    assert backprop_ratio.share(row, {**way, "sweeps_gflop": gflop}) == pytest.approx(1)
+    assert backprop_ratio.share(row, way) is None
 
 
 @pytest.mark.parametrize(("size", "padding"), [(4, 1), (4, 0), (8, 1)])
