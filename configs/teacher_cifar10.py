@@ -11,5 +11,5 @@ def get_config() -> ConfigDict:
     config.train_size = 0
     config.test_size = 0
     config.batch_size = 100
-    config.epochs = 26
+    config.epochs = 20
     return config
