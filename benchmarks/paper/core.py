@@ -12,8 +12,6 @@ from benchmarks.shared import nets, runs, show
 from benchmarks.shared.results import Claim, Claims, Options, Result
 from benchmarks.shared.runs import Run
 
-# cifar10_small_frozen: the net of cifar10_small_le in which only the readout learns.
-FROZEN = {**nets.SILENT, "learning_rates": (*(0.0,) * 6, 0.02)}
 CIFAR = "CIFAR-10 (3000 images), quarter-width VGG-7, local errors"
 RUNS = {
     "digits_le": ("digits, 8 layers, local errors", Run("digits_le")),
@@ -32,7 +30,7 @@ RUNS = {
     "cifar10_small_le": (CIFAR, Run("cifar10_small_le")),
     "cifar10_small_frozen": (
         "the same net, only its readout trained",
-        Run("cifar10_small_le", FROZEN),
+        Run("cifar10_small_le", nets.FROZEN),
     ),
     "cifar10_small_resnet_std": (
         "CIFAR-10 (3000 images), residual net of 4 blocks, no signals",

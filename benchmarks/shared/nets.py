@@ -12,6 +12,8 @@ from jaxep.nets.specs import parse_conv
 Net = dict[str, Run]
 Layers = tuple[int, ...]
 SILENT = {"signal": "none", "signal_layers": (), "kappa": 0.0}
+# Of cifar10_small_le and what builds on it: only the readout learns.
+FROZEN = {**SILENT, "learning_rates": (*(0.0,) * 6, 0.02)}
 
 
 def _signals(base: Run, local: Layers, pooled: Layers, teacher: str, kdw: float) -> Net:

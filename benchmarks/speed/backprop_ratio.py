@@ -177,17 +177,11 @@ def claims(result: Result) -> Claims:
 
 
 def draw(result: Result):
-    """Bars of the ratios with their aims, a panel for each net."""
+    """Bars of the ratios, a panel for each net."""
     panels = []
     for net, row in show.known(NETS, result):
-        ratios = {name: ratio(way) for name, way in show.known(WAYS, row["ways"])}
-        title = f"{net}, batch {row['batch']}"
-        parts = [show.bars_along(ratios, "%.1f"), _aims(list(ratios))]
-        panels.append(show.Panel(title, parts, "", "training step over backprop's"))
-    return show.figure([panels], legend=1, size=(5.2, 2.4))
-
-
-def _aims(names: list[str]) -> show.Part:
-    """A mark on each bar at the ratio that is aimed at."""
-    aims = [WAYS[name].aim for name in names]
-    return lambda axis: axis.plot(aims, range(len(aims)), "|", color="C3", ms=18, label="aim")
+        known = show.known(WAYS, row["ways"])
+        ratios = {f"{name} (aim {WAYS[name].aim:g})": ratio(way) for name, way in known}
+        told = f"step over backprop's, batch {row['batch']}"
+        panels.append(show.Panel(net, [show.bars_along(ratios, "%.1f")], "", told))
+    return show.figure([panels], size=(6.2, 2.0))
