@@ -1,4 +1,7 @@
-"""A quarter-width VGG on all of CIFAR-10 by backprop, the teacher of cifar10_kd."""
+"""A quarter-width VGG on all of CIFAR-10 by backprop, the teacher of cifar10_kd.
+
+87.0 % of the test images, one seed, 1.3 hours on one to two cores beside other work.
+"""
 
 from ml_collections import ConfigDict
 
