@@ -10,11 +10,11 @@ def get_config() -> ConfigDict:
     config.name = "cifar10_kd"
     config.signal = "kd"
     config.kappa = 10.0
-    config.tau = 4.0
-    config.beta = 0.2
-    config.relaxation = 1.5
-    config.learning_rates = (0.001,) * 6 + (0.005,)
-    config.weight_decay = 4e-3
+    config.t_free = 12
+    config.t_nudge = 6
+    config.relaxation = 1.2
+    config.learning_rates = (0.002,) * 6 + (0.01,)
+    config.weight_decay = 2e-3
     config.teacher = "configs/teacher_cifar10.py"
     config.train_teacher = True
     return config
