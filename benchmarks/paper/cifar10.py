@@ -24,11 +24,10 @@ FEEDFORWARD = nets.SILENT | {
     "dense_activation": "relu",
     "learning_rates": 0.03,
 }
-LE = "VGG-7-LE, quarter width"
-KD = "VGG-7-KD, quarter width"
-STD = "VGG-7 without signals, quarter width"
-FROZEN = "VGG-7, quarter width, only its readout trained"
-PLAIN = "VGG-7's couplings, quarter width, by backprop"
+QUARTER = ", quarter width"
+LE, KD, STD = f"VGG-7-LE{QUARTER}", f"VGG-7-KD{QUARTER}", f"VGG-7 without signals{QUARTER}"
+FROZEN = f"VGG-7{QUARTER}, only its readout trained"
+PLAIN = f"VGG-7's couplings{QUARTER}, by backprop"
 BEST = "predictive coding, one phase, 30 epochs"
 RUNS = {
     "predictive coding": Run("cifar10_pc"),
@@ -123,7 +122,9 @@ def draw(result: Result):
     """Test accuracy per epoch: a panel for each net."""
     panels = []
     for title, names in PANELS.items():
-        known = show.known(names, result["runs"])
+        known = [
+            (name.replace(QUARTER, ""), row) for name, row in show.known(names, result["runs"])
+        ]
         parts = [show.line(name, show.percents(row["test_acc"])) for name, row in known]
         panels.append(show.Panel(title, parts, "test accuracy, %", legend="best"))
     return show.figure([panels])
