@@ -25,7 +25,8 @@ def convolution(
     """`lax.conv_general_dilated` as flax calls it, at stride 1, with this library's gradients.
 
     On a CPU the kernel's is a product for each of its places, see `Direct`; elsewhere it is XLA's,
-    which on a CPU is the faster one alone but 15 times as slow within the loop over updates.
+    which on a CPU is the faster one alone, but took 15 times as long within the loop over updates
+    (teacher_cifar10, one core).
     """
     lowering = Direct(padding[0][0])
     return product(lowering, *lowering.prepare(kernel), lower)
