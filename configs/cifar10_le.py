@@ -1,11 +1,12 @@
 """VGG-7-LE at a quarter width on all of CIFAR-10: 63.3 % of the test images after 6 epochs.
 
 One seed, 26 minutes of one CPU core (`python -m benchmarks cifar10`); not tuned. Single runs with
-longer schedules: 12 + 6 sweeps with relaxation 1.2 settle as far as 16 + 8, and augmentation slows
-them (52.6 against 58.0 % after 4 epochs). With augmentation 8 + 4 sweeps leave a residual of 0.07
-to 0.11 and 52 to 56 % after 6 epochs, the training loss rising at these rates. After 4 epochs without
-augmentation, on 64 training images, the estimate of 12 + 6 sweeps has a cosine of 0.91 and 0.85 to
-the exact gradient for conv1 and conv2, but of 0.08 for fc1, with 20 times its norm.
+longer schedules: 12 + 6 sweeps with relaxation 1.2 settle as far as 16 + 8, and augmentation
+slows them (52.6 against 58.0 % after 4 epochs). With augmentation 8 + 4 sweeps leave a residual
+of 0.07 to 0.11 and 52 to 56 % after 6 epochs, the training loss rising at these rates. After 4
+epochs without augmentation, on 64 training images, the estimate of 12 + 6 sweeps has a cosine of
+0.91 and 0.85 to the exact gradient for conv1 and conv2, but of 0.08 for fc1, with 20 times its
+norm.
 """
 
 from ml_collections import ConfigDict
