@@ -1,4 +1,4 @@
-"""What do the recipes for the whole of CIFAR-10 reach on a CPU, beside backpropagation?
+"""What do the recipes for the whole of CIFAR-10 and -100 reach on a CPU, beside backpropagation?
 
 Runs train.py for each row named (all by default): 50,000 training images, 10,000 test images, one
 seed. The time is that of training and evaluation, on a machine with other work: two runs' are only
@@ -33,6 +33,9 @@ LE, KD, STD = f"VGG-7-LE{QUARTER}", f"VGG-7-KD{QUARTER}", f"VGG-7 without signal
 FROZEN = f"VGG-7{QUARTER}, only its readout trained"
 PLAIN = f"VGG-7's couplings{QUARTER}, by backprop"
 BEST = "predictive coding, one phase, 30 epochs"
+HUNDRED, HUNDRED_BACKPROP = "CIFAR-100, predictive coding, one phase", "CIFAR-100, backprop"
+RESIDUAL = "residual net of 4 blocks"
+RESIDUAL_LE, RESIDUAL_STD = f"{RESIDUAL}, local errors", f"{RESIDUAL}, without signals"
 RUNS = {
     "predictive coding": Run("cifar10_pc"),
     "backprop": Run("cifar10_pc", BACKPROP),
@@ -43,6 +46,10 @@ RUNS = {
     STD: Run("cifar10_le", nets.SILENT),
     FROZEN: Run("cifar10_le", nets.FROZEN),
     PLAIN: Run("cifar10_le", FEEDFORWARD),
+    RESIDUAL_LE: Run("cifar10_resnet_le"),
+    RESIDUAL_STD: Run("cifar10_resnet_le", nets.SILENT),
+    HUNDRED: Run("cifar100_pc"),
+    HUNDRED_BACKPROP: Run("cifar100_pc", BACKPROP),
 }
 ARGUMENTS = {"rows": tuple(RUNS)}
 IMAGES = 50_000
@@ -51,15 +58,21 @@ KEPT = {BEST: "cifar10_pc", LE: "cifar10_le"}
 # Test accuracy that is aimed at, a fraction.
 AIMS = {BEST: 0.88, LE: 0.75}
 # Rows of the same net, rates and epochs, the second by backprop.
-EQUALS = (("predictive coding", "backprop"), (BEST, "backprop, 30 epochs"))
+EQUALS = (
+    ("predictive coding", "backprop"),
+    (BEST, "backprop, 30 epochs"),
+    (HUNDRED, HUNDRED_BACKPROP),
+)
 PANELS = {
     "Predictive coding, half width": (*EQUALS[0], *EQUALS[1]),
     "VGG-7, quarter width": (LE, KD, STD, FROZEN, PLAIN),
+    "Residual net of 4 blocks": (RESIDUAL_LE, RESIDUAL_STD),
+    "CIFAR-100, predictive coding": EQUALS[2],
 }
 # Whose time a row is compared with: the same couplings and batch by backprop.
 TWINS = dict(EQUALS) | dict.fromkeys((LE, KD, STD, FROZEN), PLAIN)
 # Pairs in which the first should be the better one.
-ABOVE = ((LE, STD), (LE, FROZEN), (KD, LE))
+ABOVE = ((LE, STD), (LE, FROZEN), (KD, LE), (RESIDUAL_LE, RESIDUAL_STD))
 
 
 def measure(options: Options) -> Result:
@@ -126,9 +139,12 @@ def draw(result: Result):
     """Test accuracy per epoch: a panel for each net."""
     panels = []
     for title, names in PANELS.items():
-        known = [
-            (name.replace(QUARTER, ""), row) for name, row in show.known(names, result["runs"])
-        ]
-        parts = [show.line(name, show.percents(row["test_acc"])) for name, row in known]
+        known = show.known(names, result["runs"])
+        parts = [show.line(_short(name), show.percents(row["test_acc"])) for name, row in known]
         panels.append(show.Panel(title, parts, "test accuracy, %", legend="best"))
-    return show.figure([panels])
+    return show.figure([panels[:2], panels[2:]])
+
+
+def _short(name: str) -> str:
+    """A row's name without what the title of its panel tells."""
+    return name.replace(QUARTER, "").replace(f"{RESIDUAL}, ", "").replace("CIFAR-100, ", "")

@@ -1,0 +1,16 @@
+"""The residual net of cifar10_small_resnet_le at half the channels, on all of CIFAR-10."""
+
+from ml_collections import ConfigDict
+
+from jaxep.configs.cifar10_small_resnet_le import get_config as get_base
+
+
+def get_config() -> ConfigDict:
+    config = get_base()
+    config.name = "cifar10_resnet_le"
+    config.train_size = 0
+    config.test_size = 0
+    config.conv = "R8 R16 R32 R32"
+    config.epochs = 2
+    config.checkpoint_every = 500
+    return config
