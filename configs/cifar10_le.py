@@ -6,7 +6,9 @@ slows them (52.6 against 58.0 % after 4 epochs). With augmentation 8 + 4 sweeps 
 of 0.07 to 0.11 and 52 to 56 % after 6 epochs, the training loss rising at these rates. After 4
 epochs without augmentation, on 64 training images, the estimate of 12 + 6 sweeps has a cosine of
 0.91 and 0.85 to the exact gradient for conv1 and conv2, but of 0.08 for fc1, with 20 times its
-norm.
+norm. On 10,000 images, 3 epochs, 2,000 test images: 49.1 % as it is; 44.3 with shifted sigmoids;
+37.4 with weak feedback of 0.3, 8 + 4 sweeps and rates of 0.02; with hard_tanh, gain 0.6 and β 1 the
+phases do not settle.
 """
 
 from ml_collections import ConfigDict
