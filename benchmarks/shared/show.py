@@ -161,7 +161,7 @@ class Panel:
             axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if self.ylim:
             axis.set_ylim(*self.ylim)
-        if self.legend:
+        if self.legend and self.parts:
             axis.legend(loc=self.legend, fontsize="small")
         self._tick(axis)
 
