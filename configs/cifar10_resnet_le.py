@@ -11,6 +11,6 @@ def get_config() -> ConfigDict:
     config.train_size = 0
     config.test_size = 0
     config.conv = "R8 R16 R32 R32"
-    config.epochs = 2
+    config.epochs = 4
     config.checkpoint_every = 500
     return config
