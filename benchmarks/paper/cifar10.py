@@ -36,6 +36,7 @@ BEST = "predictive coding, one phase, 30 epochs"
 HUNDRED, HUNDRED_BACKPROP = "CIFAR-100, predictive coding, one phase", "CIFAR-100, backprop"
 RESIDUAL = "residual net of 4 blocks"
 RESIDUAL_LE, RESIDUAL_STD = f"{RESIDUAL}, local errors", f"{RESIDUAL}, without signals"
+RESIDUAL_SLOW = f"{RESIDUAL_STD}, rates 0.003"
 RUNS = {
     "predictive coding": Run("cifar10_pc"),
     "backprop": Run("cifar10_pc", BACKPROP),
@@ -48,6 +49,7 @@ RUNS = {
     PLAIN: Run("cifar10_le", FEEDFORWARD),
     RESIDUAL_LE: Run("cifar10_resnet_le"),
     RESIDUAL_STD: Run("cifar10_resnet_le", nets.SILENT),
+    RESIDUAL_SLOW: Run("cifar10_resnet_le", nets.SILENT | {"learning_rates": 0.003}),
     HUNDRED: Run("cifar100_pc"),
     HUNDRED_BACKPROP: Run("cifar100_pc", BACKPROP),
 }
@@ -66,7 +68,7 @@ EQUALS = (
 PANELS = {
     "Predictive coding, half width": (*EQUALS[0], *EQUALS[1]),
     "VGG-7, quarter width": (LE, KD, STD, FROZEN, PLAIN),
-    "Residual net of 4 blocks": (RESIDUAL_LE, RESIDUAL_STD),
+    "Residual net of 4 blocks": (RESIDUAL_LE, RESIDUAL_STD, RESIDUAL_SLOW),
     "CIFAR-100, predictive coding": EQUALS[2],
 }
 # Where "best" covers a curve: the lower left corner, a fraction of the axes.
@@ -74,7 +76,13 @@ LEGENDS = {"VGG-7, quarter width": (0.35, 0.1)}
 # Whose time a row is compared with: the same couplings and batch by backprop.
 TWINS = dict(EQUALS) | dict.fromkeys((LE, KD, STD, FROZEN), PLAIN)
 # Pairs in which the first should be the better one.
-ABOVE = ((LE, STD), (LE, FROZEN), (KD, LE), (RESIDUAL_LE, RESIDUAL_STD))
+ABOVE = (
+    (LE, STD),
+    (LE, FROZEN),
+    (KD, LE),
+    (RESIDUAL_LE, RESIDUAL_STD),
+    (RESIDUAL_LE, RESIDUAL_SLOW),
+)
 
 
 def measure(options: Options) -> Result:
