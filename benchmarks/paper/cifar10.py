@@ -75,6 +75,7 @@ PANELS = {
 LEGENDS = {"VGG-7, quarter width": (0.35, 0.1)}
 # Whose time a row is compared with: the same couplings and batch by backprop.
 TWINS = dict(EQUALS) | dict.fromkeys((LE, KD, STD, FROZEN), PLAIN)
+TWINS |= {twin: twin for twin in TWINS.values()}
 # Pairs in which the first should be the better one.
 ABOVE = (
     (LE, STD),
@@ -116,7 +117,7 @@ def table(result: Result) -> str:
         accuracy = [f"{100 * row[f'{part}_accuracy']:.1f}" for part in ("train", "test")]
         hours = f"{row['training_seconds'] / 3600:.2f}"
         speed = f"{images_per_second(row):.0f}"
-        twin = result["runs"].get(TWINS.get(name, name))
+        twin = result["runs"].get(TWINS.get(name))
         ratio = f"{images_per_second(twin) / images_per_second(row):.1f}" if twin else "–"
         lines.append([name, *accuracy, str(row["epochs"]), hours, speed, ratio, sweeps, config])
     header = ["run", "training accuracy, %", "test accuracy, %", "epochs", "hours", "images/s"]
