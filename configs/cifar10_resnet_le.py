@@ -1,4 +1,9 @@
-"""The residual net of cifar10_small_resnet_le at half the channels, on all of CIFAR-10."""
+"""The residual net of cifar10_small_resnet_le at half the channels, on all of CIFAR-10.
+
+37.6 % of the test images after 4 epochs, and its curve climbs still; one seed, half an hour of one
+core (`python -m benchmarks cifar10`), not tuned. Without signals at the same rates all states of
+the last block are 0 after the first epoch, and it stays at chance.
+"""
 
 from ml_collections import ConfigDict
 
