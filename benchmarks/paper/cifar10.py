@@ -68,7 +68,7 @@ EQUALS = (
 PANELS = {
     "Predictive coding, half width": (*EQUALS[0], *EQUALS[1]),
     "VGG-7, quarter width": (LE, KD, STD, FROZEN, PLAIN),
-    "Residual net of 4 blocks": (RESIDUAL_LE, RESIDUAL_STD, RESIDUAL_SLOW),
+    RESIDUAL.capitalize(): (RESIDUAL_LE, RESIDUAL_STD, RESIDUAL_SLOW),
     "CIFAR-100, predictive coding": EQUALS[2],
 }
 # Where "best" covers a curve: the lower left corner, a fraction of the axes.
